@@ -1,0 +1,39 @@
+# make demo: environment + the main job.   make test: environment + checks + tests.   Both are quick once .venv stands.
+PYTHON ?= python3
+TORCH  ?= $(shell grep '^torch==' constraints.txt)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+MARKED ?= not slow
+
+.PHONY: demo test lint bench wheel clean
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	$(BIN)/python train.py model=lstm task=copy lag=1000
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(MARKED)"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python scripts/benchmark.py
+
+wheel: $(READY)
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) dist
+
+# torch first and by itself: a plain range would take the newest build, several GB of it.
+# The other pins then apply whichever torch was chosen.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e ".[dev]"
+	touch $@

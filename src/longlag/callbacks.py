@@ -1,0 +1,111 @@
+"""What watches a run from beside it: when it is solved, how long it takes, how far it is."""
+
+import logging
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+
+class Watch(pl.Callback):
+    """Ends the run when it is solved, and keeps the times.
+
+    Solved is a validation accuracy of at least `solved_at` twice running; `steps_to_solve` is the first of the two.
+    The last step is always validated.
+
+    Attributes:
+        solved: whether it was.
+        steps_to_solve, seconds_to_solve: None where it was not.
+        seconds: wall time of training, validations included.
+        validation_seconds: of which validations.
+    """
+
+    def __init__(self, solved_at: float | None):
+        self.solved_at = solved_at
+        self.solved = False
+        self.steps_to_solve: int | None = None
+        self.seconds_to_solve: float | None = None
+        self.seconds = self.validation_seconds = 0.0
+        self._started = self._validating = 0.0
+
+    def on_train_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Keep the time, and have the last step validated (Lightning validates where it is asked to stop)."""
+        self.seconds = time.monotonic() - self._started
+        if trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True
+
+    def on_validation_start(self, *_: Any) -> None:
+        """Start the validation clock."""
+        self._validating = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Solved, for the first or the second time running, or not."""
+        now = time.monotonic()
+        self.validation_seconds += now - self._validating
+        self.seconds = now - self._started
+        if self.solved_at is None:
+            return
+        if trainer.callback_metrics["val/accuracy"] < self.solved_at:
+            self.steps_to_solve = self.seconds_to_solve = None
+        elif self.steps_to_solve is None:
+            self.steps_to_solve, self.seconds_to_solve = trainer.global_step, self.seconds
+        else:
+            self.solved = trainer.should_stop = True
+
+    def on_train_end(self, *_: Any) -> None:
+        """A single good validation, at the last step, does not count."""
+        if not self.solved:
+            self.steps_to_solve = self.seconds_to_solve = None
+
+
+class ShowProgress(pl.Callback):
+    """Loss, accuracy and gradient norm while training: a bar in a terminal, a line per validation elsewhere."""
+
+    SHOWN = {"loss": "train/loss", "accuracy": "train/accuracy", "|grad|": "train/gradient_norm", "val": "val/accuracy"}
+
+    def __init__(self, title: str):
+        self.title = title
+        self.bar: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Open the bar."""
+        console = Console(stderr=True)
+        if not trainer.is_global_zero or not console.is_terminal:
+            return
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        figures = TextColumn("{task.fields[figures]}")
+        self.bar = Progress(*columns, figures, console=console, refresh_per_second=4)
+        self.bar.add_task(self.title, total=trainer.max_steps, completed=trainer.global_step, figures="")
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Move the bar; its figures change when they are logged."""
+        if self.bar and trainer.global_step % trainer.log_every_n_steps == 0:
+            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, figures=self._figures(trainer))
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """The line, where there is no bar."""
+        if self.bar is None and trainer.is_global_zero:
+            log.info("%s  step %d/%d  %s", self.title, trainer.global_step, trainer.max_steps, self._figures(trainer))
+
+    def on_train_end(self, *_: Any) -> None:
+        """Close the bar."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def on_exception(self, *_: Any) -> None:
+        """Close the bar."""
+        self.on_train_end()
+
+    def _figures(self, trainer: pl.Trainer) -> str:
+        values = trainer.callback_metrics
+        return "  ".join(f"{label} {values[key].item():.3g}" for label, key in self.SHOWN.items() if key in values)

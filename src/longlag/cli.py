@@ -1,0 +1,72 @@
+"""The command: Hydra composes the configuration, `longlag.run` does the work, and errors become one line here."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from longlag.settings import check
+
+log = logging.getLogger(__name__)
+
+_INSTALLED = Path(__file__).with_name("conf")  # inside a wheel
+_CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
+CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+
+USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line and exit code 1, Ctrl-C is 130, `HYDRA_FULL_ERROR=1` traces."""
+    trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on to us instead of printing them
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except USER_ERRORS as error:
+        if trace:
+            raise
+        sys.exit(_one_line(error))
+
+
+def _job(cfg: DictConfig) -> float | None:
+    """One run. Returns its test score, so that a Hydra sweeper can optimise it."""
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    choices = hydra_config.runtime.choices
+    try:
+        check(cfg)
+        from longlag.run import run
+
+        record = run(cfg, folder, model=choices["model"], task=choices["task"])
+    except Exception as error:
+        _leave_nothing(folder)
+        if hydra_config.mode == RunMode.MULTIRUN:  # a single run's error is printed by main()
+            log.error("%s: %s", folder.name, _one_line(error))
+        raise
+    return record["test"].get("accuracy")
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove the folder that Hydra made for a run that was refused; one that holds anything stays."""
+    for path in (folder, folder.parent):
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def _one_line(error: BaseException) -> str:
+    cause = error.__cause__
+    text = str(error) or type(error).__name__
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        text += f" ({str(cause).splitlines()[0]})"  # Hydra says which override, OmegaConf says what is wrong with it
+    return "longlag: " + text.strip()

@@ -1,0 +1,65 @@
+"""What a run cost and what it ran on."""
+
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from longlag.network import Network
+
+PACKAGES = ("longlag", "torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
+
+
+def parameters(network: Network) -> dict[str, int]:
+    """Trainable numbers in the whole network and in its core."""
+    count = {name: sum(p.numel() for p in module.parameters()) for name, module in network.named_children()}
+    return {"parameters": sum(count.values()), "core_parameters": count["core"]}
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory so far: allocated on the GPU, or resident of the whole process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, machine, device, threads, and the commit where the code is a checkout."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Of the checkout this file stands in, with `+` where it has been changed."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        said = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"],
+            capture_output=True, text=True, timeout=5, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.stdout.strip()

@@ -1,0 +1,11 @@
+"""The gated recurrent unit (Cho et al. 2014): `torch.nn.GRU`."""
+
+from torch import nn
+
+from longlag.models.recurrent import Recurrent
+
+
+class GRU(Recurrent, nn.GRU):
+    """h_t = (1 - z_t) n_t + z_t h_{t-1}: in torch's convention z keeps, as the LSTM's f does."""
+
+    architecture = "gru"

@@ -1,0 +1,72 @@
+"""Initialisation as an axis of its own: the schemes and which architecture takes which.
+
+============  ===  ====  ===  ===========  ==========================================================
+scheme        rnn  lstm  gru  transformer  what it sets
+============  ===  ====  ===  ===========  ==========================================================
+torch         yes  yes   yes  yes          PyTorch's own, untouched
+orthogonal    yes  yes   yes  -            recurrent weights orthogonal (per gate), biases 0
+identity      yes  -     -    -            recurrent weights the identity (Le, Jaitly & Hinton 2015), biases 0
+forget_one    -    yes   yes  -            orthogonal, and the keeping gate's bias 1 (Gers et al. 2000)
+chrono        -    yes   yes  -            orthogonal, and the keeping gate's bias log u (Tallec & Ollivier 2018)
+============  ===  ====  ===  ===========  ==========================================================
+
+Each scheme adds one thing to the one above it, so that a sweep over `model.init` shows which of them carries the lag.
+"""
+
+import torch
+from torch import Tensor, nn
+
+ACCEPTED = {
+    "rnn": ("torch", "orthogonal", "identity"),
+    "lstm": ("torch", "orthogonal", "forget_one", "chrono"),
+    "gru": ("torch", "orthogonal", "forget_one", "chrono"),
+    "transformer": ("torch",),
+}
+GATES = {"rnn": ("h",), "lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}  # in torch's order
+KEEPING_GATE = {"lstm": "f", "gru": "z"}  # the state is multiplied by it at every step
+
+
+def check_scheme(architecture: str, scheme: str) -> None:
+    """Raise ValueError, naming what would fit, where the architecture does not take the scheme."""
+    accepted = ACCEPTED[architecture]
+    if scheme not in accepted:
+        raise ValueError(f"model.init={scheme} does not fit the {architecture}; it takes {', '.join(accepted)}")
+
+
+@torch.no_grad()
+def initialise(core: nn.Module, architecture: str, scheme: str, t_max: int, layers: int) -> None:
+    """Set the weights of a recurrent core that has torch's parameter names and gate order.
+
+    Args:
+        core: its parameters as `torch.nn` made them.
+        architecture: `rnn`, `lstm` or `gru`.
+        scheme: of the table above.
+        t_max: the longest time scale, in steps, that chrono spreads the gates over; taken as at least 3.
+        layers: how many layers the core has.
+
+    Raises:
+        ValueError: where the architecture does not take the scheme.
+    """
+    check_scheme(architecture, scheme)
+    if scheme == "torch":
+        return
+    for layer in range(layers):
+        weight_hh, bias_ih, bias_hh = (getattr(core, f"{name}_l{layer}") for name in ("weight_hh", "bias_ih", "bias_hh"))
+        gates = GATES[architecture]
+        for block in weight_hh.chunk(len(gates)):  # (hidden_size, hidden_size)
+            (nn.init.eye_ if scheme == "identity" else nn.init.orthogonal_)(block)
+        bias_ih.zero_()
+        bias_hh.zero_()  # torch adds the two: all of a bias stands in bias_ih
+        bias = dict(zip(gates, bias_ih.chunk(len(gates)), strict=True))
+        if scheme == "forget_one":
+            bias[KEEPING_GATE[architecture]].fill_(1.0)
+        elif scheme == "chrono":
+            _chrono(bias, architecture, t_max)
+
+
+def _chrono(bias: dict[str, Tensor], architecture: str, t_max: int) -> None:
+    """b_f = log u, u ~ U[1, t_max - 1]: a unit keeps its state for about u steps. The LSTM's b_i = -b_f (eq. 16)."""
+    keep = bias[KEEPING_GATE[architecture]]
+    keep.uniform_(1.0, max(t_max, 3) - 1.0).log_()
+    if architecture == "lstm":
+        bias["i"].copy_(-keep)

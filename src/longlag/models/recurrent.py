@@ -1,0 +1,57 @@
+"""What torch's own recurrent layers need to be cores: one constructor, one output, arithmetic in full precision."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longlag.models.initialisation import initialise
+
+
+class Recurrent:
+    """Mixed in before `nn.RNN`, `nn.LSTM` or `nn.GRU`; the parameters keep torch's names and gate order.
+
+    Args:
+        input_size: width of the input.
+        hidden_size: units per layer.
+        num_layers: layers, each reading the outputs of the one below.
+        dropout: probability of dropping an output between layers; needs at least two.
+        init: scheme of `models/initialisation.py`.
+        t_max: longest time scale of chrono initialisation, in steps.
+
+    Raises:
+        ValueError: where the scheme does not fit the architecture, or dropout has no layers to stand between.
+    """
+
+    architecture: str
+    weight_hh_l0: Tensor
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        init: str = "torch",
+        t_max: int = 1000,
+    ):
+        check_dropout(dropout, num_layers)
+        layer: Any = super()  # nn.RNN, nn.LSTM or nn.GRU
+        layer.__init__(input_size, hidden_size, num_layers, batch_first=True, dropout=dropout)
+        initialise(self, self.architecture, init, t_max, num_layers)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, time, input_size) -> (batch, time, hidden_size), the top layer's h_t at every step.
+
+        Never in half precision, where a forget gate of .999 would round to 1.
+        """
+        layer: Any = super()
+        with torch.autocast(x.device.type, enabled=False):
+            outputs: Tensor = layer.forward(x.to(self.weight_hh_l0.dtype))[0]
+        return outputs
+
+
+def check_dropout(dropout: float, num_layers: int) -> None:
+    """Raise ValueError where dropout between layers is asked for and there is only one layer."""
+    if dropout > 0 and num_layers == 1:
+        raise ValueError(f"model.dropout={dropout} acts between layers and needs model.num_layers of at least 2")

@@ -1,0 +1,11 @@
+"""The vanilla recurrent network (Elman 1990): `torch.nn.RNN`."""
+
+from torch import nn
+
+from longlag.models.recurrent import Recurrent
+
+
+class RNN(Recurrent, nn.RNN):
+    """h_t = tanh(W x_t + b + U h_{t-1} + b'). The gradient over k steps is a product of k Jacobians: it vanishes."""
+
+    architecture = "rnn"

@@ -1,0 +1,132 @@
+"""One row per run: `record.json`. Reads and writes it; needs no torch.
+
+Schema 1, keys as DESIGN fixes them: schema, status, model, task, lag, seed, config, config_hash, solved, steps_to_solve,
+sequences_to_solve, seconds_to_solve, test, lag_curve, gradient, cost, environment. `status` is one of finished, failed,
+diverged, interrupted; `error` says why where it is not finished. What could not be measured is null.
+"""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+FILE = "record.json"
+WEIGHTS = "model.ckpt"
+Record = dict[str, Any]
+
+
+class Diverged(FloatingPointError):
+    """The loss is no longer a finite number."""
+
+
+def new(config: dict[str, Any], model: str, task: str) -> Record:
+    """The record of a run that has not got anywhere yet. `config` is resolved and plain."""
+    return {
+        "schema": SCHEMA,
+        "status": "interrupted",  # until it is known to have ended otherwise
+        "error": None,
+        "model": model,
+        "task": task,
+        "lag": config["lag"],
+        "seed": config["seed"],
+        "config": config,
+        "config_hash": config_hash(config),
+        "solved": False,
+        "steps_to_solve": None,
+        "sequences_to_solve": None,
+        "seconds_to_solve": None,
+        "test": {},
+        "lag_curve": [],
+        "gradient": [],
+        "cost": {},
+        "environment": {},
+    }
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Names what was asked for: two runs with one hash differ at most in where and how fast they ran."""
+    asked = {key: value for key, value in config.items() if key not in ("logger", "runtime", "trainer")}
+    asked["trainer"] = {key: config["trainer"].get(key) for key in ("precision", "gradient_clip_val")}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def recording(record: Record, folder: Path, is_first: bool = True) -> Iterator[None]:
+    """Whatever happens inside, `record.json` is written and says truly how it ended; the exception goes on.
+
+    Lightning turns Ctrl-C into SystemExit; that goes on as KeyboardInterrupt. Of the processes of a ddp run only the
+    first writes.
+    """
+    if is_first:
+        write(record, folder)
+    try:
+        yield
+        record["status"] = "finished"
+    except (KeyboardInterrupt, SystemExit) as stop:
+        record.update(status="interrupted", error="stopped from outside")
+        raise KeyboardInterrupt from stop
+    except BaseException as error:
+        status = "diverged" if isinstance(error, Diverged) else "failed"
+        record.update(status=status, error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        if is_first:
+            write(record, folder)
+
+
+def claim(folder: Path) -> None:
+    """Make the folder of a new run. Raises FileExistsError where it holds a run: results are not overwritten."""
+    if (folder / FILE).exists():
+        raise FileExistsError(f"{folder} holds a run already; choose another hydra.run.dir or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write(record: Record, folder: Path) -> None:
+    """Write `record.json` atomically: a reader finds the old file or the new one, never half of one."""
+    write_text(folder / FILE, json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read(folder: str | Path) -> Record:
+    """The record of a run. Raises FileNotFoundError without one, ValueError where it is of another schema or broken."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no run: there is no {FILE} in it")
+    try:
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not a record: {error}") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise ValueError(f"{path} is not a record of schema {SCHEMA}")
+    return record
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: a number that is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(child) for child in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

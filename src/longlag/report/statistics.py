@@ -1,0 +1,9 @@
+"""Statistics of records. Needs no torch."""
+
+from scipy.stats import binomtest
+
+
+def wilson(fraction: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a success rate of `fraction` in `trials` independent trials (Wilson 1927)."""
+    interval = binomtest(round(fraction * trials), trials).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,70 @@
+"""What a run came to, for the terminal. Needs no torch."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from longlag.records import Record
+from longlag.report.figures import PICTURE, terminal_lag_curve
+
+
+def show(record: Record, folder: Path, console: Console | None = None) -> None:
+    """The table of the run, its lag curve, and where everything lies."""
+    console = console or Console()
+    console.print(table(record))
+    if record["lag_curve"]:
+        console.print(Text.from_ansi(terminal_lag_curve(record, console.is_terminal)), soft_wrap=True)
+        console.print(f"picture  {folder / PICTURE}", highlight=False, soft_wrap=True)
+    console.print(f"record   {folder / 'record.json'}", highlight=False, soft_wrap=True)
+
+
+def table(record: Record) -> Table:
+    """Score with chance beside it, what it took, and how much gradient crossed the lag."""
+    title = f"{record['model']} · {record['task']} · lag {record['lag']} · seed {record['seed']}"
+    rows = Table(title=title, show_header=False, title_justify="left")
+    for name, value in _rows(record):
+        rows.add_row(name, value)
+    return rows
+
+
+def lag_table(curve: list[dict[str, Any]]) -> Table:
+    """A lag curve in numbers."""
+    rows = Table("lag", "accuracy", "chance", "loss", "sequences")
+    for point in curve:
+        figures = f"{point['accuracy']:.3f}", f"{point['chance']:.3f}", f"{point['loss']:.4f}"
+        rows.add_row(str(point["lag"]), *figures, str(point["sequences"]))
+    return rows
+
+
+def _rows(record: Record) -> list[tuple[str, str]]:
+    test, cost = record["test"], record["cost"]
+    rows = [("status", _status(record))]
+    if test:
+        rows.append(("test accuracy", f"{test['accuracy']:.3f}   (chance {test['chance']:.3f})"))
+        rows.append(("test loss", f"{test['loss']:.4f}   (without memory {test['memoryless_loss']:.4f})"))
+    rows += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
+    if cost.get("seconds") is not None:
+        rows.append(("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s, {cost['parameters']:,} parameters"))
+    return rows
+
+
+def _status(record: Record) -> str:
+    if record["status"] != "finished":
+        return f"{record['status']}: {record['error']}"
+    if not record["solved"]:
+        return "not solved"
+    seconds = f"{record['seconds_to_solve']:.0f} s"
+    return f"solved at step {record['steps_to_solve']} ({record['sequences_to_solve']:,} sequences, {seconds})"
+
+
+def _gradient_over_lag(record: Record) -> list[tuple[int, str]]:
+    """g(lag) / g(0) at each step it was measured at: what is left of the gradient after the whole lag."""
+    norms = {(point["step"], point["distance"]): point["log10_norm"] for point in record["gradient"]}
+    rows = []
+    for step in sorted({step for step, _ in norms}):
+        near, far = norms.get((step, 0)), norms.get((step, record["lag"]))
+        rows.append((step, "0" if near is None or far is None else f"10^{far - near:.1f} of what it is at distance 0"))
+    return rows

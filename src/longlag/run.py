@@ -1,0 +1,265 @@
+"""The recipe of a run: configuration -> task, network, learner, trainer -> fit -> measure -> record.
+
+The only place that makes objects from configuration.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from longlag import records
+from longlag.callbacks import ShowProgress, Watch
+from longlag.learner import Learner
+from longlag.measure.cost import environment, parameters, peak_memory_bytes
+from longlag.measure.gradients import SEQUENCES, gradient_over_distance
+from longlag.measure.lags import default_lags, over_lags, score
+from longlag.network import Network
+from longlag.records import Record
+from longlag.report import figures, summary
+from longlag.stream import Streams, fixed_batches
+from longlag.targets import build
+from longlag.tasks.task import Task
+from longlag.tracking import Wandb
+
+MIRRORED = ("model", "task", "lag", "seed", "config_hash", "config")  # the W&B config is the record's
+
+EXPECTED = (
+    ".*does not have many workers",  # batches cost next to nothing
+    ".*exists and is not empty",  # the run's own folder, which holds its record
+    "GPU available but not used",
+    r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 with torch 2.13
+)
+
+
+class TrainedRun(NamedTuple):
+    """What a run's folder holds: the network with its best-validation weights, the task, the record."""
+
+    network: Network
+    task: Task
+    record: Record
+
+
+def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
+    """One run, from configuration to record.
+
+    Args:
+        cfg: as `conf/config.yaml` composes it, checked by `settings.check`.
+        folder: the run's own; `record.json`, `model.ckpt` and the picture go there.
+        model, task: the names that were chosen.
+
+    Returns:
+        The record, as it was written.
+
+    Raises:
+        ValueError, FileExistsError: where the run cannot be as configured; nothing has been written then.
+        Diverged, KeyboardInterrupt, or whatever else stopped it; the record says so.
+    """
+    torch.set_num_threads(cfg.runtime.threads or all_threads())
+    torch.manual_seed(cfg.seed)
+    the_task = make_task(cfg)
+    network = make_network(cfg, the_task)
+    lags = lags_to_test(cfg, the_task)
+    learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps)
+    watch = Watch(the_task.solved_at)
+    trainer = make_trainer(cfg, folder, [watch, ShowProgress(f"{model} · {task} · lag {cfg.lag}")])
+    record = records.new(plain(cfg), model, task)
+    is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
+    if is_first:
+        records.claim(folder)
+
+    with tracking(cfg, folder, record, the_task) as trainer.loggers, records.recording(record, folder, is_first):
+        record["environment"] = environment(trainer.strategy.root_device)
+        record["gradient"] = probe(network, the_task, cfg.seed, step=0)
+        try:
+            with expected_warnings():
+                trainer.fit(learner, Streams(the_task, cfg.seed, cfg.batch_size, cfg.validation.sequences))
+        finally:
+            record |= outcome(watch, cfg.batch_size)
+            record["cost"] = parameters(network) | cost(watch, trainer, cfg.batch_size * the_task.length)
+        if is_first:
+            load_weights(network, folder)
+            record |= measure(network.to(trainer.strategy.root_device), the_task, cfg, lags)
+            record["gradient"] += probe(network, the_task, cfg.seed, trainer.global_step)
+            figures.save(figures.lag_curve(record), folder / figures.PICTURE)
+    if is_first:
+        summary.show(record, folder)
+    return record
+
+
+def load(folder: str | Path) -> TrainedRun:
+    """The trained network, its task and its record, from a run's folder.
+
+    Raises:
+        FileNotFoundError: where there is no run, or it has no weights.
+        ValueError: where a file is broken, or names what may not be made (see `targets`).
+    """
+    record = records.read(folder)
+    cfg = OmegaConf.create(record["config"])
+    task = make_task(cfg)
+    network = make_network(cfg, task)
+    load_weights(network, Path(folder))
+    return TrainedRun(network.eval(), task, record)
+
+
+def make_task(cfg: DictConfig) -> Task:
+    """The task, at `lag`."""
+    task: Task = build(cfg.task)
+    return task
+
+
+def make_network(cfg: DictConfig, task: Task) -> Network:
+    """The network: the core that `model` describes, between the task's read-in and read-out."""
+    return Network(task, build(cfg.model, _partial_=True))
+
+
+def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
+    """`eval.lags` or the default ones. Raises ValueError, before anything is trained, where the task has no such lag."""
+    lags = list(cfg.eval.lags or default_lags(task))
+    for lag in lags:
+        task.at_lag(lag)
+    return lags
+
+
+def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """The Lightning Trainer; it keeps the weights of the best validation in `folder`."""
+    best = ModelCheckpoint(
+        dirpath=folder,
+        filename=Path(records.WEIGHTS).stem,
+        monitor="val/accuracy",
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+    try:
+        with expected_warnings():
+            trainer: pl.Trainer = build(
+                cfg.trainer,
+                accelerator=accelerator(cfg.trainer.accelerator),
+                default_root_dir=str(folder),  # under SLURM, Lightning takes up what it finds there
+                max_steps=cfg.max_steps,
+                max_epochs=-1,
+                val_check_interval=cfg.validation.every,
+                check_val_every_n_epoch=None,  # counts steps, not epochs: the stream has no end
+                num_sanity_val_steps=0,
+                logger=False,
+                callbacks=[*callbacks, best],
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+    except MisconfigurationException as error:
+        raise ValueError(f"trainer: {error}") from error
+    if cfg.batch_size % trainer.world_size:
+        raise ValueError(f"batch_size={cfg.batch_size} cannot be shared evenly among {trainer.world_size} devices")
+    return trainer
+
+
+def accelerator(asked: str) -> str:
+    """`auto` is an NVIDIA GPU or the CPU. Raises ValueError where a GPU is asked for and there is none."""
+    if asked == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    if asked == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise ValueError("trainer: there is no GPU here; use trainer=auto or trainer=cpu")
+    return asked
+
+
+def load_weights(network: Network, folder: Path) -> None:
+    """Put the weights of the best validation into the network."""
+    path = folder / records.WEIGHTS
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} has no {records.WEIGHTS}: the run ended before its first validation")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # a broken file raises whatever its first broken byte leads to
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+
+
+def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:
+    """The test score at the trained lag and the lag curve, on the test stream."""
+    curve = over_lags(network, task, lags, cfg.seed, cfg.eval.sequences)
+    at_trained_lag = [point for point in curve if point["lag"] == task.lag]
+    figures_there = at_trained_lag[0] if at_trained_lag else score(network, task, cfg.seed, cfg.eval.sequences)
+    test = {name: figures_there[name] for name in task.measures}
+    return {"test": test | task.baselines | {"sequences": cfg.eval.sequences}, "lag_curve": curve}
+
+
+def probe(network: Network, task: Task, seed: int, step: int) -> list[dict[str, Any]]:
+    """The gradient over distance, on the first validation sequences."""
+    return gradient_over_distance(network, task, next(fixed_batches(task, "val", seed, SEQUENCES)), step)
+
+
+def outcome(watch: Watch, batch_size: int) -> dict[str, Any]:
+    """Whether it was solved and what that took, as the record has it."""
+    steps = watch.steps_to_solve
+    return {
+        "solved": watch.solved,
+        "steps_to_solve": steps,
+        "sequences_to_solve": None if steps is None else steps * batch_size,
+        "seconds_to_solve": watch.seconds_to_solve,
+    }
+
+
+def cost(watch: Watch, trainer: pl.Trainer, tokens_per_step: int) -> dict[str, Any]:
+    """Time and memory of the training, as the record has it; tokens per second are of the training steps alone."""
+    stepping = watch.seconds - watch.validation_seconds
+    return {
+        "steps": trainer.global_step,
+        "seconds": watch.seconds,
+        "validation_seconds": watch.validation_seconds,
+        "tokens_per_second": trainer.global_step * tokens_per_step / stepping if stepping > 0 else None,
+        "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
+    }
+
+
+@contextmanager
+def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Iterator[list[Logger]]:
+    """The loggers of the run. W&B gets the results at the end and is closed whatever happens."""
+    loggers = []
+    for name, node in cfg.logger.items():
+        if name == "wandb":
+            run_name = f"{record['model']}-{record['task']}-lag{cfg.lag}-seed{cfg.seed}"
+            loggers.append(build(node, name=run_name, config={key: record[key] for key in MIRRORED}))
+        else:
+            loggers.append(build(node, save_dir=str(folder)))
+    ours = [logger for logger in loggers if isinstance(logger, Wandb)]
+    for logger in ours:
+        logger.declare(task.measures)
+    try:
+        yield loggers
+    finally:
+        for logger in ours:
+            logger.log_results(record, folder / figures.PICTURE)
+            logger.close(ok=record["status"] == "finished")
+
+
+@contextmanager
+def expected_warnings() -> Iterator[None]:
+    """Lightning's warnings about what we do on purpose are no news to the user."""
+    with warnings.catch_warnings():
+        for message in EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def all_threads() -> int:
+    """As many as the machine has cores, or OMP_NUM_THREADS."""
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration, resolved, as plain values."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    return values

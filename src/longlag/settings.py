@@ -1,0 +1,96 @@
+"""The ranges of the generic settings, checked in one place before torch is imported."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "16-mixed")
+SCHEDULES = ("constant", "cosine")
+
+
+class Range(NamedTuple):
+    """What one setting may be: a whole or a real number from `low` (or above it) up to `high`, or null."""
+
+    whole: bool
+    low: float
+    above: bool = False
+    high: float | None = None
+    null: bool = False
+
+    def problem(self, value: Any) -> str | None:
+        """Why `value` is refused, in words, or None."""
+        if value is None and self.null:
+            return None
+        number = isinstance(value, int if self.whole else (int, float)) and not isinstance(value, bool)
+        if number and self._holds(value):
+            return None
+        return f"must be {self}, got {value}"
+
+    def _holds(self, value: float) -> bool:
+        inside = value > self.low if self.above else value >= self.low
+        return inside and (self.high is None or value < self.high)
+
+    def __str__(self) -> str:
+        """The range in words, as the error message says it."""
+        kind = "a whole number" if self.whole else "a number"
+        bound = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
+        return f"{kind} {bound}" + (f" and below {self.high:g}" if self.high is not None else "")
+
+
+COUNT = Range(whole=True, low=1)
+RANGES = {
+    "lag": COUNT,
+    "seed": Range(whole=True, low=0),
+    "max_steps": COUNT,
+    "batch_size": COUNT,
+    "lr": Range(whole=False, low=0, above=True),
+    "warmup_steps": Range(whole=True, low=0),
+    "validation.every": COUNT,
+    "validation.sequences": COUNT,
+    "eval.sequences": COUNT,
+    "runtime.threads": Range(whole=True, low=1, null=True),
+    "model.hidden_size": COUNT,
+    "model.num_layers": COUNT,
+    "model.dropout": Range(whole=False, low=0, high=1),
+    "trainer.gradient_clip_val": Range(whole=False, low=0, above=True, null=True),
+}
+CHOICES = {"lr_schedule": SCHEDULES, "trainer.precision": PRECISIONS}
+TOP_LEVEL = frozenset(
+    "lag seed max_steps batch_size lr lr_schedule warmup_steps optimizer validation eval runtime "
+    "model task trainer logger".split()
+)
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise ValueError, in one line, at the first setting that cannot be meant.
+
+    A core of someone else's need not have `num_layers` or `dropout`: a key that is absent is not checked.
+    """
+    for key in cfg:
+        if key not in TOP_LEVEL:
+            raise ValueError(f"{key}: there is no such setting; `python train.py --help` lists them")
+    for key, allowed in RANGES.items():
+        _refuse(cfg, key, allowed.problem)
+    for key, names in CHOICES.items():
+        _refuse(cfg, key, lambda value, names=names: _not_one_of(value, names))
+    _refuse(cfg, "eval.lags", _lags_problem)
+
+
+def _refuse(cfg: DictConfig, key: str, problem_of: Any) -> None:
+    missing = object()
+    value = OmegaConf.select(cfg, key, default=missing)
+    problem = None if value is missing else problem_of(value)
+    if problem:
+        raise ValueError(f"{key} {problem}")
+
+
+def _not_one_of(value: Any, names: Sequence[str]) -> str | None:
+    return None if str(value) in names else f"must be one of {', '.join(names)}, got {value}"
+
+
+def _lags_problem(value: Any) -> str | None:
+    if value is None:
+        return None
+    good = OmegaConf.is_list(value) and len(value) > 0 and all(COUNT.problem(lag) is None for lag in value)
+    return None if good else f"must be a list of whole numbers of at least 1, such as [10,100], got {value}"

@@ -1,0 +1,81 @@
+"""A task as endless, seeded, resumable batches, one stream per split.
+
+Global batch *i* of a split is a function of (seed, split, i) alone; rank r of n takes its rows r::n. So all models see
+the same data, the number of devices changes nothing, and a resumed run goes on where it stopped.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, IterableDataset
+
+from longlag.tasks.task import Batch, Task
+
+SPLITS = {"train": 0, "val": 1, "test": 2}
+EVALUATION_BATCH = 128  # sequences at once where no gradient is kept
+
+
+def generator(seed: int, split: str, index: int) -> np.random.Generator:
+    """The random numbers of global batch `index` (128 bits of state; `torch.manual_seed` would keep 32)."""
+    return np.random.default_rng(np.random.SeedSequence([seed, SPLITS[split], index]))
+
+
+def fixed_batches(task: Task, split: str, seed: int, sequences: int) -> Iterator[Batch]:
+    """The first `sequences` sequences of a split, the same at every call."""
+    for index, start in enumerate(range(0, sequences, EVALUATION_BATCH)):
+        yield task.batch(min(EVALUATION_BATCH, sequences - start), generator(seed, split, index))
+
+
+class TrainStream(IterableDataset[Batch]):
+    """Batches `start`, `start` + 1, … of the training stream, without end."""
+
+    def __init__(self, task: Task, seed: int, batch_size: int, start: int = 0, rank: int = 0, ranks: int = 1):
+        self.task, self.seed, self.batch_size = task, seed, batch_size
+        self.start, self.rank, self.ranks = start, rank, ranks
+
+    def __iter__(self) -> Iterator[Batch]:
+        index = self.start
+        while True:
+            yield self.task.batch(self.batch_size, generator(self.seed, "train", index)).rows(self.rank, self.ranks)
+            index += 1
+
+
+class ValidationStream(IterableDataset[Batch]):
+    """The same `sequences` validation sequences every time."""
+
+    def __init__(self, task: Task, seed: int, sequences: int, rank: int = 0, ranks: int = 1):
+        self.task, self.seed, self.sequences = task, seed, sequences
+        self.rank, self.ranks = rank, ranks
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in fixed_batches(self.task, "val", self.seed, self.sequences):
+            yield batch.rows(self.rank, self.ranks)
+
+
+class Streams(pl.LightningDataModule):
+    """The training and validation streams of one run, as Lightning asks for them.
+
+    Args:
+        task: makes the batches.
+        seed: of the run.
+        batch_size: sequences in a global batch, shared among the devices.
+        validation_sequences: how many fixed sequences a validation scores.
+    """
+
+    def __init__(self, task: Task, seed: int, batch_size: int, validation_sequences: int):
+        super().__init__()
+        self.task, self.seed, self.batch_size = task, seed, batch_size
+        self.validation_sequences = validation_sequences
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """From the trainer's current step on: a resumed run repeats nothing."""
+        step, rank, ranks = self.trainer.global_step, self.trainer.global_rank, self.trainer.world_size
+        return DataLoader(TrainStream(self.task, self.seed, self.batch_size, step, rank, ranks), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The fixed validation sequences."""
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        return DataLoader(
+            ValidationStream(self.task, self.seed, self.validation_sequences, rank, ranks), batch_size=None
+        )

@@ -1,0 +1,66 @@
+"""The one door from configuration to Python objects: only targets on the allow-list are made."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+ALLOWED = (
+    "longlag",
+    "torch.optim",
+    "pytorch_lightning.Trainer",
+    "pytorch_lightning.callbacks",
+    "pytorch_lightning.loggers",
+)
+USERS_OWN = "LONGLAG_ALLOW"  # environment variable: comma-separated packages of the user's own
+
+
+def build(node: DictConfig, **arguments: Any) -> Any:
+    """Make the object that `node` describes (`_target_` and its arguments, as Hydra's `instantiate` does).
+
+    Raises ValueError, in one line, where a target is not allowed or does not exist, or an argument does not fit.
+    """
+    for target in _targets(OmegaConf.to_container(node, resolve=True)):
+        _check_allowed(target)
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        raise ValueError(_reason(error, node)) from error
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _targets(child)
+
+
+def _check_allowed(target: str) -> None:
+    """Both the name and the place where the object was defined must be allowed: `longlag.run.os.system` is not ours."""
+    roots = (*ALLOWED, *filter(None, os.environ.get(USERS_OWN, "").replace(" ", "").split(",")))
+    if not _under(target, roots):
+        raise ValueError(f"_target_ {target} is not allowed; to use a package of your own, set {USERS_OWN}=package")
+    try:
+        found = get_object(target)
+    except (HydraException, ImportError, ValueError) as error:
+        raise ValueError(f"_target_ {target} cannot be imported: {str(error).splitlines()[-1]}") from error
+    home = str(getattr(found, "__module__", ""))
+    if not _under(home, [root.rsplit(".Trainer", 1)[0] for root in roots]):
+        raise ValueError(f"_target_ {target} is not allowed: it is defined in {home or 'no module'}")
+
+
+def _under(name: str, roots: Any) -> bool:
+    return any(name == root or name.startswith(root + ".") for root in roots)
+
+
+def _reason(error: InstantiationException, node: DictConfig) -> str:
+    cause = error.__cause__
+    target = node.get("_target_", "configuration")
+    return str(cause) if isinstance(cause, ValueError) else f"{target}: {cause or error}"

@@ -1,0 +1,104 @@
+"""Copy memory: symbols are shown, time passes, the symbols are asked for (Arjovsky, Shah & Bengio 2016)."""
+
+import math
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from longlag.tasks.task import Batch, Task
+
+ALPHABET = 8  # tokens 1..8
+BLANK = 0
+MARKER = ALPHABET + 1  # 9
+DISTRACTORS = 8  # tokens 10..17, never asked for
+FILLERS = ("random", "blank")
+
+
+class Copy(Task):
+    """Recall `payload` symbols exactly `lag` steps after each was shown.
+
+    With payload=2, lag=6 (letters are the 8 symbols, digits the 8 distractors, `>` the marker, `.` a blank)::
+
+        step     0  1  2  3  4  5  6  7
+        input    c  a  4  0  7  >  .  .      symbols at 0..payload-1, marker at lag-1, length lag+payload
+        target                     c  a      symbol i, shown at step i, is due at step lag+i
+        scored                     ^  ^
+
+    Only the recall steps are scored: a model that remembers nothing is right in 1/8 of them and pays ln 8 nats,
+    whatever the lag. The literature averages the cross-entropy over all lag+payload steps; `loss_all_steps` is the
+    recall loss in that currency, the other steps, where a blank is due for certain, counted as free. Its memoryless
+    line is `memoryless_loss_all_steps` = payload ln 8 / (lag + payload).
+
+    filler=random fills the wait with distractors from an alphabet of their own; filler=blank is the literature's form,
+    with 8 possible sequences at payload=1: there even an untrained random network holds all that a trained read-out
+    needs, so that solving it proves no memory was learned.
+
+    Args:
+        lag: steps between a symbol and its recall, at least payload + 1. The literature's T is lag - 10 at payload 10.
+        payload: symbols to carry, at least 1; the literature has 10.
+        filler: what fills the wait, `random` or `blank`.
+        solved_at: validation accuracy that counts as solved, or None.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+    """
+
+    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "exact_match", "loss_all_steps")
+    outputs = ALPHABET
+    chance = 1 / ALPHABET
+    memoryless_loss = math.log(ALPHABET)
+
+    def __init__(self, lag: int, payload: int = 1, filler: str = "random", solved_at: float | None = 0.99):
+        if payload < 1:
+            raise ValueError(f"task.payload must be at least 1, got {payload}")
+        if lag < payload + 1:
+            raise ValueError(f"task copy: lag must be at least payload + 1 = {payload + 1}, got {lag}")
+        if filler not in FILLERS:
+            raise ValueError(f"task.filler must be one of {', '.join(FILLERS)}, got {filler}")
+        self.lag, self.payload, self.filler, self.solved_at = lag, payload, filler, solved_at
+        self.min_lag = payload + 1
+        self.length = lag + payload
+        self.tokens = MARKER + 1 + (DISTRACTORS if filler == "random" else 0)
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """With the literature's line, payload ln 8 / (lag + payload) nats: .02039 at its T=1000."""
+        return super().baselines | {"memoryless_loss_all_steps": self.payload * self.memoryless_loss / self.length}
+
+    def at_lag(self, lag: int) -> Self:
+        """The same task at another lag."""
+        return type(self)(lag, self.payload, self.filler, self.solved_at)
+
+    def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
+        """`sequences` fresh sequences."""
+        symbols = rng.integers(0, ALPHABET, (sequences, self.payload))
+        inputs = np.full((sequences, self.length), BLANK)
+        inputs[:, : self.payload] = symbols + 1
+        if self.filler == "random":
+            wait = slice(self.payload, self.lag - 1)
+            inputs[:, wait] = MARKER + 1 + rng.integers(0, DISTRACTORS, inputs[:, wait].shape)
+        inputs[:, self.lag - 1] = MARKER
+        steps = torch.arange(self.lag, self.length).expand(sequences, -1)
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(symbols), steps)
+
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Per recall step: cross-entropy (nats), accuracy, the loss in the literature's currency; per sequence: all right."""
+        loss = F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten(), reduction="none")
+        right = outputs.argmax(-1) == batch.targets
+        return {
+            "loss": loss.view_as(batch.targets),
+            "accuracy": right.float(),
+            "exact_match": right.all(-1).float(),
+            "loss_all_steps": loss.view_as(batch.targets) * (self.payload / self.length),
+        }
+
+    def oracle(self, batch: Batch) -> Tensor:
+        """Reads the symbols where they were shown."""
+        return 100.0 * F.one_hot(batch.inputs[:, : self.payload] - 1, ALPHABET).float()
+
+    def blind(self, batch: Batch) -> Tensor:
+        """Every symbol is as likely as every other."""
+        return torch.zeros(*batch.targets.shape, ALPHABET)

@@ -1,0 +1,129 @@
+"""Weights & Biases: online when it can be, offline when not, and never the reason that a run is lost."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from longlag.records import Record
+
+log = logging.getLogger(__name__)
+
+STEP = "trainer/global_step"  # Lightning's name
+SINGLE = ("status", "solved", "steps_to_solve", "sequences_to_solve", "seconds_to_solve", "config_hash")
+MODES = ("auto", "online", "offline")
+
+
+class Wandb(WandbLogger):
+    """One W&B run, under exact metric names: Lightning's own `define_metric("*")` would fight with the lag axis.
+
+    Args:
+        project, entity, group, tags: as in `wandb.init`.
+        name: of the run.
+        config: plain values.
+        dir: W&B keeps its files in `dir`/wandb; the environment variable WANDB_DIR goes first.
+        mode: `online`, `offline`, or `auto`: online if logged in and the server answers within `timeout`. The
+            environment variable WANDB_MODE goes first.
+        timeout: seconds to wait for the server at the start and for the upload at the end.
+
+    Raises:
+        ValueError: where `mode` is unknown.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        name: str,
+        config: Mapping[str, Any],
+        entity: str | None = None,
+        group: str | None = None,
+        tags: Iterable[str] = (),
+        dir: str = "outputs",
+        mode: str = "auto",
+        timeout: float = 15,
+    ):
+        if mode not in MODES:
+            raise ValueError(f"logger.wandb.mode must be one of {', '.join(MODES)}, got {mode}")
+        folder = Path(os.environ.get("WANDB_DIR", dir)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        given = {"project": project, "entity": entity, "group": group, "tags": list(tags), "name": name}
+        first = rank_zero_only.rank in (0, None)  # the other ranks of a ddp run log nothing
+        run = _start(mode, timeout, **given, config=dict(config), dir=folder, job_type="run") if first else None
+        super().__init__(experiment=run, project=project, save_dir=str(folder))
+
+    def declare(self, measures: Iterable[str]) -> None:
+        """Give every metric its own axis: the training step, the lag, or the distance."""
+        axes = {f"{split}/{name}": STEP for split in ("train", "val") for name in measures}
+        axes |= {"val/chance": STEP, "train/gradient_norm": STEP, "train/lr": STEP, "gradient/log10_norm": "gradient/distance"}
+        axes |= {f"lag_curve/{name}": "lag_curve/lag" for name in (*measures, "chance")}
+        self._safely(lambda: [self.experiment.define_metric(name, step_metric=axis) for name, axis in axes.items()])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """As Lightning's, but a failure costs a warning and not the run."""
+        self._safely(lambda: super(Wandb, self).log_metrics(metrics, step))
+
+    def log_results(self, record: Record, picture: Path) -> None:
+        """The lag curve, the gradients, the picture, and the record as the run's summary."""
+        self._safely(lambda: _log_results(self.experiment, record, picture))
+
+    def close(self, ok: bool) -> None:
+        """End the run, as failed where it did not finish, within the time-out."""
+        if self._experiment is not None:
+            self._safely(lambda: self.experiment.finish(exit_code=0 if ok else 1))
+
+    def _safely(self, action: Callable[[], Any]) -> None:
+        try:
+            rank_zero_only(action)()
+        except Exception as error:  # whatever W&B may raise: metrics.csv and record.json hold everything
+            log.warning("W&B: %s; the run goes on without it", _first_line(error))
+
+
+def _start(mode: str, timeout: float, **given: Any) -> Any:
+    """`wandb.init`, online if possible; says once where an offline run lies and how to send it."""
+    mode = os.environ.get("WANDB_MODE", mode)
+    why = "as asked"
+    if mode == "auto":
+        mode, why = ("online", "") if _logged_in() else ("offline", "not logged in")
+    settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, silent=True, console="off")
+    if mode == "online":
+        try:
+            return wandb.init(mode="online", settings=settings, **given)
+        except Exception as error:  # CommError, UsageError, TimeoutError …: none of them may stop a run
+            mode, why = "offline", _first_line(error)
+            wandb.teardown()
+    run: Any = wandb.init(mode=mode, settings=settings, **given)  # type: ignore[arg-type]
+    if mode == "offline":
+        log.info("W&B is offline (%s). To send this run later: wandb sync %s", why, _shown(Path(run.dir).parent))
+    return run
+
+
+def _logged_in() -> bool:
+    try:
+        return bool(wandb.login(prompt=False))
+    except Exception:  # a broken key or settings file: offline
+        return False
+
+
+def _log_results(run: Any, record: Record, picture: Path) -> None:
+    for kind in ("lag_curve", "gradient"):
+        for point in record[kind]:
+            run.log({f"{kind}/{name}": value for name, value in point.items() if value is not None})
+    if picture.exists():
+        run.log({"lag_curve/picture": wandb.Image(str(picture))})
+    summary = {name: record[name] for name in SINGLE}
+    for group in ("test", "cost"):
+        summary |= {f"{group}/{name}": value for name, value in record[group].items()}
+    run.summary.update(summary)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
