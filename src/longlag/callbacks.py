@@ -2,7 +2,7 @@
 
 import logging
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from rich.console import Console
@@ -69,7 +69,12 @@ class Watch(pl.Callback):
 class ShowProgress(pl.Callback):
     """Loss, accuracy and gradient norm while training: a bar in a terminal, a line per validation elsewhere."""
 
-    SHOWN = {"loss": "train/loss", "accuracy": "train/accuracy", "|grad|": "train/gradient_norm", "val": "val/accuracy"}
+    SHOWN: ClassVar = {
+        "loss": "train/loss",
+        "accuracy": "train/accuracy",
+        "|grad|": "train/gradient_norm",
+        "val": "val/accuracy",
+    }
 
     def __init__(self, title: str):
         self.title = title

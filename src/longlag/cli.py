@@ -66,7 +66,7 @@ def _leave_nothing(folder: Path) -> None:
 
 def _one_line(error: BaseException) -> str:
     cause = error.__cause__
-    text = str(error) or type(error).__name__
+    text = str(error).split("Config search path")[0] or type(error).__name__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         text += f" ({str(cause).splitlines()[0]})"  # Hydra says which override, OmegaConf says what is wrong with it
-    return "longlag: " + text.strip()
+    return "longlag: " + " ".join(text.split())

@@ -1,8 +1,7 @@
 """One row per run: `record.json`. Reads and writes it; needs no torch.
 
-Schema 1, keys as DESIGN fixes them: schema, status, model, task, lag, seed, config, config_hash, solved, steps_to_solve,
-sequences_to_solve, seconds_to_solve, test, lag_curve, gradient, cost, environment. `status` is one of finished, failed,
-diverged, interrupted; `error` says why where it is not finished. What could not be measured is null.
+Schema 1; `new` lists its keys. `status` is finished, failed, diverged or interrupted; `error` says why where it is not
+finished. What could not be measured is null.
 """
 
 import hashlib
@@ -119,6 +118,11 @@ def read(folder: str | Path) -> Record:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a record of schema {SCHEMA}")
     return record
+
+
+def shown(path: Path) -> Path:
+    """A path as a user wants to read it: from the working directory on where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _plain(value: Any) -> Any:

@@ -3,10 +3,12 @@
 The only place that makes objects from configuration.
 """
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +84,7 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
         record["environment"] = environment(trainer.strategy.root_device)
         record["gradient"] = probe(network, the_task, cfg.seed, step=0)
         try:
-            with expected_warnings():
+            with quietly():
                 trainer.fit(learner, Streams(the_task, cfg.seed, cfg.batch_size, cfg.validation.sequences))
         finally:
             record |= outcome(watch, cfg.batch_size)
@@ -105,7 +107,7 @@ def load(folder: str | Path) -> TrainedRun:
         ValueError: where a file is broken, or names what may not be made (see `targets`).
     """
     record = records.read(folder)
-    cfg = OmegaConf.create(record["config"])
+    cfg = DictConfig(record["config"])
     task = make_task(cfg)
     network = make_network(cfg, task)
     load_weights(network, Path(folder))
@@ -120,11 +122,11 @@ def make_task(cfg: DictConfig) -> Task:
 
 def make_network(cfg: DictConfig, task: Task) -> Network:
     """The network: the core that `model` describes, between the task's read-in and read-out."""
-    return Network(task, build(cfg.model, _partial_=True))
+    return Network(task, partial(build, cfg.model))
 
 
 def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
-    """`eval.lags` or the default ones. Raises ValueError, before anything is trained, where the task has no such lag."""
+    """`eval.lags` or the default ones. Raises ValueError where the task has no such lag: now, not after training."""
     lags = list(cfg.eval.lags or default_lags(task))
     for lag in lags:
         task.at_lag(lag)
@@ -143,7 +145,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
         auto_insert_metric_name=False,
     )
     try:
-        with expected_warnings():
+        with quietly():
             trainer: pl.Trainer = build(
                 cfg.trainer,
                 accelerator=accelerator(cfg.trainer.accelerator),
@@ -231,7 +233,7 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
     for name, node in cfg.logger.items():
         if name == "wandb":
             run_name = f"{record['model']}-{record['task']}-lag{cfg.lag}-seed{cfg.seed}"
-            loggers.append(build(node, name=run_name, config={key: record[key] for key in MIRRORED}))
+            loggers.append(build(node, name=run_name, run_config={key: record[key] for key in MIRRORED}))
         else:
             loggers.append(build(node, save_dir=str(folder)))
     ours = [logger for logger in loggers if isinstance(logger, Wandb)]
@@ -246,8 +248,10 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
 
 
 @contextmanager
-def expected_warnings() -> Iterator[None]:
-    """Lightning's warnings about what we do on purpose are no news to the user."""
+def quietly() -> Iterator[None]:
+    """Without Lightning's messages about what we do on purpose; they are no news to the user."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)

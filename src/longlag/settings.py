@@ -25,7 +25,7 @@ class Range(NamedTuple):
         number = isinstance(value, int if self.whole else (int, float)) and not isinstance(value, bool)
         if number and self._holds(value):
             return None
-        return f"must be {self}, got {value}"
+        return f"must be {self}, got {value!s}"
 
     def _holds(self, value: float) -> bool:
         inside = value > self.low if self.above else value >= self.low
@@ -56,10 +56,10 @@ RANGES = {
     "trainer.gradient_clip_val": Range(whole=False, low=0, above=True, null=True),
 }
 CHOICES = {"lr_schedule": SCHEDULES, "trainer.precision": PRECISIONS}
-TOP_LEVEL = frozenset(
-    "lag seed max_steps batch_size lr lr_schedule warmup_steps optimizer validation eval runtime "
-    "model task trainer logger".split()
-)
+TOP_LEVEL = {
+    *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
+    *("runtime", "model", "task", "trainer", "logger"),
+}
 
 
 def check(cfg: DictConfig) -> None:
@@ -85,7 +85,7 @@ def _refuse(cfg: DictConfig, key: str, problem_of: Any) -> None:
         raise ValueError(f"{key} {problem}")
 
 
-def _not_one_of(value: Any, names: Sequence[str]) -> str | None:
+def _not_one_of(value: object, names: Sequence[str]) -> str | None:
     return None if str(value) in names else f"must be one of {', '.join(names)}, got {value}"
 
 

@@ -22,14 +22,17 @@ USERS_OWN = "LONGLAG_ALLOW"  # environment variable: comma-separated packages of
 def build(node: DictConfig, **arguments: Any) -> Any:
     """Make the object that `node` describes (`_target_` and its arguments, as Hydra's `instantiate` does).
 
+    `arguments` are handed over as they are: a configuration among them is not made into objects.
+
     Raises ValueError, in one line, where a target is not allowed or does not exist, or an argument does not fit.
     """
     for target in _targets(OmegaConf.to_container(node, resolve=True)):
         _check_allowed(target)
     try:
-        return hydra.utils.instantiate(node, _convert_="all", **arguments)
-    except InstantiationException as error:
-        raise ValueError(_reason(error, node)) from error
+        make = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
+        return make if node.get("_partial_") else make(**arguments)
+    except (InstantiationException, TypeError) as error:
+        raise ValueError(f"{node.get('_target_', 'configuration')}: {error}") from error
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -58,9 +61,3 @@ def _check_allowed(target: str) -> None:
 
 def _under(name: str, roots: Any) -> bool:
     return any(name == root or name.startswith(root + ".") for root in roots)
-
-
-def _reason(error: InstantiationException, node: DictConfig) -> str:
-    cause = error.__cause__
-    target = node.get("_target_", "configuration")
-    return str(cause) if isinstance(cause, ValueError) else f"{target}: {cause or error}"

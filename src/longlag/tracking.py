@@ -10,7 +10,7 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag.records import Record
+from longlag.records import Record, shown
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Wandb(WandbLogger):
     Args:
         project, entity, group, tags: as in `wandb.init`.
         name: of the run.
-        config: plain values.
+        run_config: what W&B shows as the configuration, plain values.
         dir: W&B keeps its files in `dir`/wandb; the environment variable WANDB_DIR goes first.
         mode: `online`, `offline`, or `auto`: online if logged in and the server answers within `timeout`. The
             environment variable WANDB_MODE goes first.
@@ -39,7 +39,7 @@ class Wandb(WandbLogger):
         self,
         project: str,
         name: str,
-        config: Mapping[str, Any],
+        run_config: Mapping[str, Any],
         entity: str | None = None,
         group: str | None = None,
         tags: Iterable[str] = (),
@@ -53,13 +53,18 @@ class Wandb(WandbLogger):
         folder.mkdir(parents=True, exist_ok=True)
         given = {"project": project, "entity": entity, "group": group, "tags": list(tags), "name": name}
         first = rank_zero_only.rank in (0, None)  # the other ranks of a ddp run log nothing
-        run = _start(mode, timeout, **given, config=dict(config), dir=folder, job_type="run") if first else None
+        run = _start(mode, timeout, **given, config=dict(run_config), dir=folder, job_type="run") if first else None
         super().__init__(experiment=run, project=project, save_dir=str(folder))
 
     def declare(self, measures: Iterable[str]) -> None:
         """Give every metric its own axis: the training step, the lag, or the distance."""
         axes = {f"{split}/{name}": STEP for split in ("train", "val") for name in measures}
-        axes |= {"val/chance": STEP, "train/gradient_norm": STEP, "train/lr": STEP, "gradient/log10_norm": "gradient/distance"}
+        axes |= {
+            "val/chance": STEP,
+            "train/gradient_norm": STEP,
+            "train/lr": STEP,
+            "gradient/log10_norm": "gradient/distance",
+        }
         axes |= {f"lag_curve/{name}": "lag_curve/lag" for name in (*measures, "chance")}
         self._safely(lambda: [self.experiment.define_metric(name, step_metric=axis) for name, axis in axes.items()])
 
@@ -98,7 +103,7 @@ def _start(mode: str, timeout: float, **given: Any) -> Any:
             wandb.teardown()
     run: Any = wandb.init(mode=mode, settings=settings, **given)  # type: ignore[arg-type]
     if mode == "offline":
-        log.info("W&B is offline (%s). To send this run later: wandb sync %s", why, _shown(Path(run.dir).parent))
+        log.info("W&B is offline (%s). To send this run later: wandb sync %s", why, shown(Path(run.dir).parent))
     return run
 
 
@@ -123,7 +128,3 @@ def _log_results(run: Any, record: Record, picture: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

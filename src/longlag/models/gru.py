@@ -5,7 +5,7 @@ from torch import nn
 from longlag.models.recurrent import Recurrent
 
 
-class GRU(Recurrent, nn.GRU):
+class GRU(Recurrent, nn.GRU):  # type: ignore[misc]  # a core returns its outputs alone
     """h_t = (1 - z_t) n_t + z_t h_{t-1}: in torch's convention z keeps, as the LSTM's f does."""
 
     architecture = "gru"

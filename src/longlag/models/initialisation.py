@@ -51,7 +51,9 @@ def initialise(core: nn.Module, architecture: str, scheme: str, t_max: int, laye
     if scheme == "torch":
         return
     for layer in range(layers):
-        weight_hh, bias_ih, bias_hh = (getattr(core, f"{name}_l{layer}") for name in ("weight_hh", "bias_ih", "bias_hh"))
+        weight_hh, bias_ih, bias_hh = (
+            getattr(core, f"{name}_l{layer}") for name in ("weight_hh", "bias_ih", "bias_hh")
+        )
         gates = GATES[architecture]
         for block in weight_hh.chunk(len(gates)):  # (hidden_size, hidden_size)
             (nn.init.eye_ if scheme == "identity" else nn.init.orthogonal_)(block)

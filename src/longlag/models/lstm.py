@@ -5,7 +5,7 @@ from torch import nn
 from longlag.models.recurrent import Recurrent
 
 
-class LSTM(Recurrent, nn.LSTM):
+class LSTM(Recurrent, nn.LSTM):  # type: ignore[misc]  # a core returns its outputs alone
     """C_t = f_t C_{t-1} + i_t g_t: the gradient through the cell is the product of the forget gates.
 
     The equations, one by one, stand in `lstm_scratch.py`. With PyTorch's own initialisation f_t is about 1/2, and

@@ -21,9 +21,10 @@ def lag_curve(record: Record) -> Figure:
     lags = [point["lag"] for point in record["lag_curve"]]
     accuracy = [point["accuracy"] for point in record["lag_curve"]]
     bounds = [wilson(point["accuracy"], point["sequences"]) for point in record["lag_curve"]]
+    low, high = [low for low, _ in bounds], [high for _, high in bounds]
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
-    axes.fill_between(lags, *zip(*bounds, strict=True), color=BLUE, alpha=0.2, linewidth=0, label="95% interval")
+    axes.fill_between(lags, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95% interval")
     axes.plot(lags, accuracy, "o-", color=BLUE, markersize=4, label=record["model"])
     axes.plot(lags, [point["chance"] for point in record["lag_curve"]], "--", color=GREY, label="chance")
     axes.axvline(record["lag"], color=GREY, linewidth=0.8, linestyle=":", label=f"trained at {record['lag']}")

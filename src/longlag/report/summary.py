@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from longlag.records import Record
+from longlag.records import FILE, Record, shown
 from longlag.report.figures import PICTURE, terminal_lag_curve
 
 
@@ -17,8 +17,8 @@ def show(record: Record, folder: Path, console: Console | None = None) -> None:
     console.print(table(record))
     if record["lag_curve"]:
         console.print(Text.from_ansi(terminal_lag_curve(record, console.is_terminal)), soft_wrap=True)
-        console.print(f"picture  {folder / PICTURE}", highlight=False, soft_wrap=True)
-    console.print(f"record   {folder / 'record.json'}", highlight=False, soft_wrap=True)
+        console.print(f"picture  {shown(folder / PICTURE)}", highlight=False, soft_wrap=True)
+    console.print(f"record   {shown(folder / FILE)}", highlight=False, soft_wrap=True)
 
 
 def table(record: Record) -> Table:

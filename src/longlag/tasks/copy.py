@@ -85,7 +85,7 @@ class Copy(Task):
         return Batch(torch.from_numpy(inputs), torch.from_numpy(symbols), steps)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Per recall step: cross-entropy (nats), accuracy, the loss in the literature's currency; per sequence: all right."""
+        """Per recall step: cross-entropy (nats), right or not, the literature's loss; per sequence: all right."""
         loss = F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten(), reduction="none")
         right = outputs.argmax(-1) == batch.targets
         return {
