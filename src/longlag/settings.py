@@ -67,7 +67,7 @@ def check(cfg: DictConfig) -> None:
 
     A core of someone else's need not have `num_layers` or `dropout`: a key that is absent is not checked.
     """
-    for key in cfg:
+    for key in map(str, cfg):
         if key not in TOP_LEVEL:
             raise ValueError(f"{key}: there is no such setting; `python train.py --help` lists them")
     for key, allowed in RANGES.items():

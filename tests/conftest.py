@@ -1,0 +1,47 @@
+"""What several test files need: composed configurations, and an environment without anybody's account."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two busy threads on two cores crawl
+
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import DictConfig
+
+from longlag.cli import CONF
+
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+
+
+def compose(*overrides: str) -> DictConfig:
+    """The configuration that the command line would compose."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("config", list(overrides))
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No W&B login, no settings and no files of the developer's: every test starts like a fresh machine."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "HYDRA_FULL_ERROR", "LONGLAG_ALLOW"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-config"))
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def run_small(tmp_path: Path) -> Callable[..., tuple[Path, dict]]:
+    """Runs the recipe in this process with a small budget; returns the folder and the record."""
+
+    def run_with(*overrides: str, folder: Path = tmp_path / "run") -> tuple[Path, dict]:
+        from longlag.run import run
+
+        small = ["lag=6", "max_steps=4", "validation.every=2", "validation.sequences=32", "eval.sequences=16"]
+        cfg = compose("logger=none", "model.hidden_size=8", *small, *overrides)
+        return folder, run(cfg, folder, model="model", task="task")
+
+    return run_with
