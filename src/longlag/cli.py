@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -24,11 +26,18 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaCon
 
 
 def main() -> None:
-    """Run the command line; a user's error is one line and exit code 1, Ctrl-C is 130, `HYDRA_FULL_ERROR=1` traces."""
+    """`python train.py …`, and the console command `longlag …`."""
+    with errors_in_one_line():
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """A user's error ends the command with one line and exit code 1, Ctrl-C with 130; `HYDRA_FULL_ERROR=1` traces."""
     trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on to us instead of printing them
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+        yield
     except KeyboardInterrupt:
         sys.exit(130)
     except USER_ERRORS as error:

@@ -138,8 +138,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     best = ModelCheckpoint(
         dirpath=folder,
         filename=Path(records.WEIGHTS).stem,
-        monitor="val/accuracy",
-        mode="max",
+        monitor="val/loss",  # accuracies tie, losses do not
         save_weights_only=True,
         enable_version_counter=False,
         auto_insert_metric_name=False,

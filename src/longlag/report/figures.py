@@ -5,6 +5,7 @@ from pathlib import Path
 
 import uniplot
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from longlag.records import Record
 from longlag.report.statistics import wilson
@@ -29,6 +30,7 @@ def lag_curve(record: Record) -> Figure:
     axes.plot(lags, [point["chance"] for point in record["lag_curve"]], "--", color=GREY, label="chance")
     axes.axvline(record["lag"], color=GREY, linewidth=0.8, linestyle=":", label=f"trained at {record['lag']}")
     axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="lag (steps)", ylabel="accuracy")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_title(f"{record['model']} on {record['task']}, seed {record['seed']}", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="best")

@@ -16,9 +16,14 @@ def show(record: Record, folder: Path, console: Console | None = None) -> None:
     console = console or Console()
     console.print(table(record))
     if record["lag_curve"]:
-        console.print(Text.from_ansi(terminal_lag_curve(record, console.is_terminal)), soft_wrap=True)
+        show_lag_curve(record, console)
         console.print(f"picture  {shown(folder / PICTURE)}", highlight=False, soft_wrap=True)
     console.print(f"record   {shown(folder / FILE)}", highlight=False, soft_wrap=True)
+
+
+def show_lag_curve(record: Record, console: Console) -> None:
+    """The lag curve in characters, in colour where the console has it."""
+    console.print(Text.from_ansi(terminal_lag_curve(record, console.is_terminal)), soft_wrap=True)
 
 
 def table(record: Record) -> Table:
