@@ -2,13 +2,17 @@
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 log = logging.getLogger(__name__)
+
+CONSOLE = Console(stderr=True)  # standard output is for results
 
 
 class Watch(pl.Callback):
@@ -71,7 +75,7 @@ class ShowProgress(pl.Callback):
 
     SHOWN: ClassVar = {
         "loss": "train/loss",
-        "accuracy": "train/accuracy",
+        "acc": "train/accuracy",
         "|grad|": "train/gradient_norm",
         "val": "val/accuracy",
     }
@@ -82,13 +86,11 @@ class ShowProgress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Open the bar."""
-        console = Console(stderr=True)
-        if not trainer.is_global_zero or not console.is_terminal:
+        if not trainer.is_global_zero or not CONSOLE.is_terminal:
             return
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        figures = TextColumn("{task.fields[figures]}")
-        self.bar = Progress(*columns, figures, console=console, refresh_per_second=4)
-        self.bar.add_task(self.title, total=trainer.max_steps, completed=trainer.global_step, figures="")
+        self.bar = _bar(TextColumn("{task.fields[figures]}"))
+        self.bar.console.print(self.title, highlight=False)
+        self.bar.add_task("train", total=trainer.max_steps, completed=trainer.global_step, figures="")
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -114,3 +116,19 @@ class ShowProgress(pl.Callback):
     def _figures(self, trainer: pl.Trainer) -> str:
         values = trainer.callback_metrics
         return "  ".join(f"{label} {values[key].item():.3g}" for label, key in self.SHOWN.items() if key in values)
+
+
+@contextmanager
+def showing_test(points: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Progress of the test over `points` lags: a bar in a terminal, a line each elsewhere. Yields what is told each."""
+    if not CONSOLE.is_terminal:
+        yield lambda point: log.info("test at lag %d: accuracy %.3f", point["lag"], point["accuracy"])
+        return
+    with _bar() as bar:
+        test = bar.add_task("test ", total=points)
+        yield lambda _: bar.advance(test)
+
+
+def _bar(*more: ProgressColumn) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=6), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, *more, console=CONSOLE, refresh_per_second=4)

@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from longlag import records
-from longlag.callbacks import ShowProgress, Watch
+from longlag.callbacks import ShowProgress, Watch, showing_test
 from longlag.learner import Learner
 from longlag.measure.cost import environment, parameters, peak_memory_bytes
 from longlag.measure.gradients import SEQUENCES, gradient_over_distance
@@ -40,6 +40,7 @@ EXPECTED = (
     ".*does not have many workers",  # batches cost next to nothing
     ".*exists and is not empty",  # the run's own folder, which holds its record
     "GPU available but not used",
+    r"It is recommended to use `self.log\(",  # with sync_dist; validation means are synchronised before they are logged
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 with torch 2.13
 )
 
@@ -190,7 +191,8 @@ def load_weights(network: Network, folder: Path) -> None:
 
 def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:
     """The test score at the trained lag and the lag curve, on the test stream."""
-    curve = over_lags(network, task, lags, cfg.seed, cfg.eval.sequences)
+    with showing_test(len(lags)) as tell:
+        curve = over_lags(network, task, lags, cfg.seed, cfg.eval.sequences, tell)
     at_trained_lag = [point for point in curve if point["lag"] == task.lag]
     figures_there = at_trained_lag[0] if at_trained_lag else score(network, task, cfg.seed, cfg.eval.sequences)
     test = {name: figures_there[name] for name in task.measures}
