@@ -5,6 +5,7 @@ The only place that makes objects from configuration.
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,7 +93,9 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
             record["cost"] = parameters(network) | cost(watch, trainer, cfg.batch_size * the_task.length)
         if is_first:
             load_weights(network, folder)
+            started = time.monotonic()
             record |= measure(network.to(trainer.strategy.root_device), the_task, cfg, lags)
+            record["cost"]["test_seconds"] = time.monotonic() - started
             record["gradient"] += probe(network, the_task, cfg.seed, trainer.global_step)
             figures.save(figures.lag_curve(record), folder / figures.PICTURE)
     if is_first:
