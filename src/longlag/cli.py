@@ -11,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from longlag.settings import check
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _INSTALLED = Path(__file__).with_name("conf")  # inside a wheel
 _CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
 CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+
+OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)  # ${times:1.5,${lag}} in YAML
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
 

@@ -34,7 +34,7 @@ def check_scheme(architecture: str, scheme: str) -> None:
 
 
 @torch.no_grad()
-def initialise(core: nn.Module, architecture: str, scheme: str, t_max: int, layers: int) -> None:
+def initialise(core: nn.Module, architecture: str, scheme: str, t_max: float, layers: int) -> None:
     """Set the weights of a recurrent core that has torch's parameter names and gate order.
 
     Args:
@@ -66,7 +66,7 @@ def initialise(core: nn.Module, architecture: str, scheme: str, t_max: int, laye
             _chrono(bias, architecture, t_max)
 
 
-def _chrono(bias: dict[str, Tensor], architecture: str, t_max: int) -> None:
+def _chrono(bias: dict[str, Tensor], architecture: str, t_max: float) -> None:
     """b_f = log u, u ~ U[1, t_max - 1]: a unit keeps its state for about u steps. The LSTM's b_i = -b_f (eq. 16)."""
     keep = bias[KEEPING_GATE[architecture]]
     keep.uniform_(1.0, max(t_max, 3) - 1.0).log_()

@@ -34,7 +34,7 @@ class LSTMScratch(nn.Module):
         num_layers: int = 1,
         dropout: float = 0.0,
         init: str = "torch",
-        t_max: int = 1000,
+        t_max: float = 1000,
     ):
         super().__init__()
         check_dropout(dropout, num_layers)

@@ -33,7 +33,7 @@ class Recurrent:
         num_layers: int = 1,
         dropout: float = 0.0,
         init: str = "torch",
-        t_max: int = 1000,
+        t_max: float = 1000,
     ):
         check_dropout(dropout, num_layers)
         layer: Any = super()  # nn.RNN, nn.LSTM or nn.GRU
