@@ -32,7 +32,11 @@ class Network(nn.Module):
 
         The read-out runs on the scored steps alone.
         """
-        hidden = self.core(self.read_in(inputs))  # (batch, time, hidden_size)
+        return self.from_embedded(self.read_in(inputs), steps)
+
+    def from_embedded(self, embedded: Tensor, steps: Tensor) -> Tensor:
+        """The same from the read-in's output (batch, time, input_size) on; the gradient probe differentiates by it."""
+        hidden = self.core(embedded)  # (batch, time, hidden_size)
         return self.read_out(hidden.gather(1, steps[..., None].expand(-1, -1, hidden.shape[-1])))
 
 

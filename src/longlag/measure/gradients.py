@@ -22,19 +22,18 @@ def gradient_over_distance(network: Network, task: Task, batch: Batch, step: int
     Args:
         network: any.
         task: scores it.
-        batch: sequences that share their first scored step.
+        batch: of the task; the first few sequences are used.
         step: training step at which this is measured, for the record.
 
     Returns:
-        `{step, distance, log10_norm}` at distances 0, 1, 2, 4, … and at the task's lag; null where the gradient is
-        exactly zero.
+        `{step, distance, log10_norm}` at distances 0, 1, 2, 4, … and at the task's lag (or the farthest there is); null
+        where the gradient is exactly zero.
     """
     norms = _log10_norms(_probe(network), task, batch)  # index = distance
-    distances = sorted({0, task.lag} | {2**power for power in range(len(norms).bit_length())})
+    farthest = len(norms) - 1
+    distances = sorted({0, min(task.lag, farthest)} | {2**power for power in range(farthest.bit_length())})
     return [
-        {"step": step, "distance": k, "log10_norm": norms[k] if math.isfinite(norms[k]) else None}
-        for k in distances
-        if k < len(norms)
+        {"step": step, "distance": k, "log10_norm": norms[k] if math.isfinite(norms[k]) else None} for k in distances
     ]
 
 
@@ -50,19 +49,19 @@ def _probe(network: Network) -> Network:
 
 
 def _log10_norms(network: Network, task: Task, batch: Batch) -> list[float]:
-    first = Batch(*(part[:SEQUENCES] for part in batch.to("cpu")))
-    first = first._replace(targets=first.targets[:, :1], steps=first.steps[:, :1])
-    inputs = first.inputs if task.tokens else first.inputs.double()
-    embedded = network.read_in(inputs).detach().requires_grad_()
-    hidden = network.core(embedded)  # (sequences, time, hidden_size)
-    scored = int(first.steps[0, 0])
-    outputs = network.read_out(hidden[:, scored : scored + 1])
+    """log10 g(k), k = 0, 1, … as far back as every sequence reaches; each counts from its own first scored step."""
+    few = Batch(*(part[:SEQUENCES] for part in batch.to("cpu")))
+    few = few._replace(targets=few.targets[:, :1], steps=few.steps[:, :1])
+    inputs = few.inputs if task.tokens else few.inputs.double()
     with torch.enable_grad():
-        loss = task.measure(outputs, first)["loss"].sum()  # each sequence's gradient is its own
-    (gradient,) = torch.autograd.grad(loss, embedded)
-    per_step = log10_norm(gradient[:, : scored + 1])  # (sequences, time)
+        embedded = network.read_in(inputs).detach().requires_grad_()
+        loss = task.measure(network.from_embedded(embedded, few.steps), few)["loss"]
+        total = loss.sum()  # each sequence's gradient is its own
+    (gradient,) = torch.autograd.grad(total, embedded)
+    distance = torch.arange(int(few.steps.min()) + 1)
+    per_step = log10_norm(gradient).gather(1, few.steps - distance)  # (sequences, distances)
     mean = torch.logsumexp(per_step * math.log(10), dim=0) / math.log(10) - math.log10(len(per_step))
-    return mean.flip(0).tolist()
+    return mean.tolist()
 
 
 def log10_norm(vectors: Tensor) -> Tensor:

@@ -68,8 +68,9 @@ def _status(record: Record) -> str:
 def _gradient_over_lag(record: Record) -> list[tuple[int, str]]:
     """g(lag) / g(0) at each step it was measured at: what is left of the gradient after the whole lag."""
     norms = {(point["step"], point["distance"]): point["log10_norm"] for point in record["gradient"]}
+    lag = max((distance for _, distance in norms if distance <= record["lag"]), default=0)
     rows = []
     for step in sorted({step for step, _ in norms}):
-        near, far = norms.get((step, 0)), norms.get((step, record["lag"]))
+        near, far = norms[step, 0], norms[step, lag]
         rows.append((step, "0" if near is None or far is None else f"10^{far - near:.1f} of what it is at distance 0"))
     return rows

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longlag.tasks.task import Batch, Task
+from longlag.tasks.task import Batch, Task, classification
 
 ALPHABET = 8  # tokens 1..8
 BLANK = 0
@@ -86,13 +86,10 @@ class Copy(Task):
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Per recall step: cross-entropy (nats), right or not, the literature's loss; per sequence: all right."""
-        loss = F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten(), reduction="none")
-        right = outputs.argmax(-1) == batch.targets
-        return {
-            "loss": loss.view_as(batch.targets),
-            "accuracy": right.float(),
-            "exact_match": right.all(-1).float(),
-            "loss_all_steps": loss.view_as(batch.targets) * (self.payload / self.length),
+        measures = classification(outputs, batch.targets)
+        return measures | {
+            "exact_match": measures["accuracy"].amin(-1),
+            "loss_all_steps": measures["loss"] * (self.payload / self.length),
         }
 
     def oracle(self, batch: Batch) -> Tensor:

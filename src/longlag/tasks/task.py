@@ -5,6 +5,7 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -87,3 +88,9 @@ class Task(ABC):
     @abstractmethod
     def blind(self, batch: Batch) -> Tensor:
         """Outputs (batch, scored, outputs) of the best player without memory."""
+
+
+def classification(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy in nats and accuracy, each (batch, scored), of outputs (batch, scored, classes)."""
+    loss = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    return {"loss": loss.view_as(targets), "accuracy": (outputs.argmax(-1) == targets).float()}
