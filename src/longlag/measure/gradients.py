@@ -66,6 +66,5 @@ def _log10_norms(network: Network, task: Task, batch: Batch) -> list[float]:
 
 def log10_norm(vectors: Tensor) -> Tensor:
     """log10 of the Euclidean norm over the last dimension, -inf for a zero; squares cannot underflow."""
-    largest = vectors.abs().amax(-1, keepdim=True)
-    scaled = vectors / largest.clamp_min(torch.finfo(vectors.dtype).tiny)
-    return largest.squeeze(-1).log10() + scaled.norm(dim=-1).clamp_min(1e-300).log10()
+    scale = vectors.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
+    return scale.squeeze(-1).log10() + (vectors / scale).norm(dim=-1).log10()

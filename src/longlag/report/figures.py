@@ -1,13 +1,12 @@
 """Pictures of a run, from its record alone. Needs no torch."""
 
-import os
 from pathlib import Path
 
 import uniplot
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from longlag.records import Record
+from longlag.records import Record, replacing
 from longlag.report.statistics import wilson
 
 PICTURE = "lag_curve.png"
@@ -39,9 +38,8 @@ def lag_curve(record: Record) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture atomically."""
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=150, format=path.suffix[1:])
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix[1:])
 
 
 def terminal_lag_curve(record: Record, color: bool) -> str:

@@ -31,7 +31,7 @@ def table(record: Record) -> Table:
     title = f"{record['model']} · {record['task']} · lag {record['lag']} · seed {record['seed']}"
     rows = Table(title=title, show_header=False, title_justify="left")
     for name, value in _rows(record):
-        rows.add_row(name, value)
+        rows.add_row(name, Text(value))
     return rows
 
 
