@@ -57,12 +57,13 @@ class Watch(pl.Callback):
         self.seconds = now - self._started
         if self.solved_at is None:
             return
-        if trainer.callback_metrics["val/accuracy"] < self.solved_at:
-            self.steps_to_solve = self.seconds_to_solve = None
-        elif self.steps_to_solve is None:
+        good = bool(trainer.callback_metrics["val/accuracy"] >= self.solved_at)
+        if good and self.steps_to_solve is not None:
+            self.solved = trainer.should_stop = True
+        elif good:
             self.steps_to_solve, self.seconds_to_solve = trainer.global_step, self.seconds
         else:
-            self.solved = trainer.should_stop = True
+            self.steps_to_solve = self.seconds_to_solve = None
 
     def on_train_end(self, *_: Any) -> None:
         """A single good validation, at the last step, does not count."""

@@ -42,7 +42,7 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.network, self.task, self.make_optimizer = network, task, make_optimizer
         self.schedule, self.warmup_steps = schedule, warmup_steps
-        self.validation = nn.ModuleDict({name: MeanMetric() for name in task.measures})
+        self.validation = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in task.measures})
         self.recent: list[dict[str, Tensor]] = []  # a step each, since the last logging
 
     def training_step(self, batch: Batch, _: int) -> Tensor:

@@ -123,6 +123,11 @@ def read(folder: str | Path) -> Record:
     return record
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def shown(path: Path) -> Path:
     """A path as a user wants to read it: from the working directory on where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -187,9 +187,9 @@ def load_weights(network: Network, folder: Path) -> None:
         raise FileNotFoundError(f"{folder} has no {records.WEIGHTS}: the run ended before its first validation")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
     except Exception as error:  # a broken file raises whatever its first broken byte leads to
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+        raise ValueError(f"{path} does not hold the weights of this run: {records.first_line(error)}") from error
 
 
 def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:

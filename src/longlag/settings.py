@@ -1,5 +1,6 @@
 """The ranges of the generic settings, checked in one place before torch is imported."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ class Range(NamedTuple):
         return f"must be {self}, got {value!s}"
 
     def _holds(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
         inside = value > self.low if self.above else value >= self.low
         return inside and (self.high is None or value < self.high)
 

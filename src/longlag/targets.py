@@ -1,7 +1,7 @@
 """The one door from configuration to Python objects: only targets on the allow-list are made."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import hydra
@@ -9,13 +9,13 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-ALLOWED = (
-    "longlag",
-    "torch.optim",
-    "pytorch_lightning.Trainer",
-    "pytorch_lightning.callbacks",
-    "pytorch_lightning.loggers",
-)
+ALLOWED = {  # what may be named: where it must have been defined
+    "longlag": "longlag",
+    "torch.optim": "torch.optim",
+    "pytorch_lightning.Trainer": "pytorch_lightning.trainer",
+    "pytorch_lightning.callbacks": "pytorch_lightning.callbacks",
+    "pytorch_lightning.loggers": "pytorch_lightning.loggers",
+}
 USERS_OWN = "LONGLAG_ALLOW"  # environment variable: comma-separated packages of the user's own
 
 
@@ -32,7 +32,7 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         make = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
         return make if node.get("_partial_") else make(**arguments)
     except (InstantiationException, TypeError) as error:
-        raise ValueError(f"{node.get('_target_', 'configuration')}: {error}") from error
+        raise ValueError(f"{node.get('_target_', 'configuration')}: {' '.join(str(error).split())}") from error
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -47,17 +47,17 @@ def _targets(node: Any) -> Iterator[str]:
 
 def _check_allowed(target: str) -> None:
     """Both the name and the place where the object was defined must be allowed: `longlag.run.os.system` is not ours."""
-    roots = (*ALLOWED, *filter(None, os.environ.get(USERS_OWN, "").replace(" ", "").split(",")))
-    if not _under(target, roots):
+    own = [name.strip() for name in os.environ.get(USERS_OWN, "").split(",") if name.strip()]
+    if not _under(target, [*ALLOWED, *own]):
         raise ValueError(f"_target_ {target} is not allowed; to use a package of your own, set {USERS_OWN}=package")
     try:
         found = get_object(target)
     except (HydraException, ImportError, ValueError) as error:
         raise ValueError(f"_target_ {target} cannot be imported: {str(error).splitlines()[-1]}") from error
-    home = str(getattr(found, "__module__", ""))
-    if not _under(home, [root.rsplit(".Trainer", 1)[0] for root in roots]):
-        raise ValueError(f"_target_ {target} is not allowed: it is defined in {home or 'no module'}")
+    home = str(getattr(found, "__module__", "no module"))
+    if not _under(home, [*ALLOWED.values(), *own]):
+        raise ValueError(f"_target_ {target} is not allowed: it is defined in {home}")
 
 
-def _under(name: str, roots: Any) -> bool:
+def _under(name: str, roots: Iterable[str]) -> bool:
     return any(name == root or name.startswith(root + ".") for root in roots)

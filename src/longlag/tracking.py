@@ -10,7 +10,7 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag.records import Record, shown
+from longlag.records import Record, first_line, shown
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Wandb(WandbLogger):
         try:
             rank_zero_only(action)()
         except Exception as error:  # whatever W&B may raise: metrics.csv and record.json hold everything
-            log.warning("W&B: %s; the run goes on without it", _first_line(error))
+            log.warning("W&B: %s; the run goes on without it", first_line(error))
 
 
 def _start(mode: str, timeout: float, **given: Any) -> Any:
@@ -99,7 +99,7 @@ def _start(mode: str, timeout: float, **given: Any) -> Any:
         try:
             return wandb.init(mode="online", settings=settings, **given)
         except Exception as error:  # CommError, UsageError, TimeoutError …: none of them may stop a run
-            mode, why = "offline", _first_line(error)
+            mode, why = "offline", first_line(error)
             wandb.teardown()
     run: Any = wandb.init(mode=mode, settings=settings, **given)  # type: ignore[arg-type]
     if mode == "offline":
@@ -124,7 +124,3 @@ def _log_results(run: Any, record: Record, picture: Path) -> None:
     for group in ("test", "cost"):
         summary |= {f"{group}/{name}": value for name, value in record[group].items()}
     run.summary.update(summary)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -27,7 +27,7 @@ def default_lags(task: Task) -> list[int]:
 def score(network: Network, task: Task, seed: int, sequences: int) -> dict[str, float]:
     """Means of the task's measures over its first `sequences` test sequences."""
     device = next(network.parameters()).device
-    means = {name: MeanMetric(sync_on_compute=False).to(device) for name in task.measures}
+    means = {name: MeanMetric(nan_strategy="disable", sync_on_compute=False).to(device) for name in task.measures}
     network.eval()
     for batch in fixed_batches(task, "test", seed, sequences):
         batch = batch.to(device)  # noqa: PLW2901

@@ -42,7 +42,7 @@ class Task(ABC):
         outputs: width of the read-out.
         lag: steps between the step where an item is shown and the step where it must be produced.
         min_lag: the smallest lag the task can be made at with its other knobs as they are.
-        length: time steps of a sequence.
+        length: time steps of a sequence, at most.
         chance: accuracy of a model that remembers nothing.
         memoryless_loss: loss of the best model that remembers nothing, in nats (or the task's unit).
         solved_at: validation accuracy that counts as solved, or None where nothing does.
