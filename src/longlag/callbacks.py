@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+from longlag.tasks.task import Batch
+
 log = logging.getLogger(__name__)
 
 CONSOLE = Console(stderr=True)  # standard output is for results
@@ -26,6 +28,7 @@ class Watch(pl.Callback):
         steps_to_solve, seconds_to_solve: None where it was not.
         seconds: wall time of training, validations included.
         validation_seconds: of which validations.
+        tokens: time steps of all training sequences so far.
     """
 
     def __init__(self, solved_at: float | None):
@@ -34,14 +37,16 @@ class Watch(pl.Callback):
         self.steps_to_solve: int | None = None
         self.seconds_to_solve: float | None = None
         self.seconds = self.validation_seconds = 0.0
+        self.tokens = 0
         self._started = self._validating = 0.0
 
     def on_train_start(self, *_: Any) -> None:
         """Start the clock."""
         self._started = time.monotonic()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Keep the time, and have the last step validated (Lightning validates where it is asked to stop)."""
+    def on_train_batch_end(self, trainer: pl.Trainer, _: Any, __: Any, batch: Batch, ___: int) -> None:
+        """Keep count and time, and have the last step validated (Lightning validates where it is asked to stop)."""
+        self.tokens += batch.inputs.shape[0] * batch.inputs.shape[1] * trainer.world_size
         self.seconds = time.monotonic() - self._started
         if trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True

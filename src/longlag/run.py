@@ -90,7 +90,7 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
                 trainer.fit(learner, Streams(the_task, cfg.seed, cfg.batch_size, cfg.validation.sequences))
         finally:
             record |= outcome(watch, cfg.batch_size)
-            record["cost"] = parameters(network) | cost(watch, trainer, cfg.batch_size * the_task.length)
+            record["cost"] = parameters(network) | cost(watch, trainer)
         if is_first:
             load_weights(network, folder)
             started = time.monotonic()
@@ -218,14 +218,14 @@ def outcome(watch: Watch, batch_size: int) -> dict[str, Any]:
     }
 
 
-def cost(watch: Watch, trainer: pl.Trainer, tokens_per_step: int) -> dict[str, Any]:
+def cost(watch: Watch, trainer: pl.Trainer) -> dict[str, Any]:
     """Time and memory of the training, as the record has it; tokens per second are of the training steps alone."""
     stepping = watch.seconds - watch.validation_seconds
     return {
         "steps": trainer.global_step,
         "seconds": watch.seconds,
         "validation_seconds": watch.validation_seconds,
-        "tokens_per_second": trainer.global_step * tokens_per_step / stepping if stepping > 0 else None,
+        "tokens_per_second": watch.tokens / stepping if stepping > 0 else None,
         "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from longlag.tasks.task import Batch, Task
@@ -22,9 +23,10 @@ def generator(seed: int, split: str, index: int) -> np.random.Generator:
 
 
 def fixed_batches(task: Task, split: str, seed: int, sequences: int) -> Iterator[Batch]:
-    """The first `sequences` sequences of a split, the same at every call."""
+    """The first `sequences` sequences of a split, the same at every call; of fewer, the first ones."""
     for index, start in enumerate(range(0, sequences, EVALUATION_BATCH)):
-        yield task.batch(min(EVALUATION_BATCH, sequences - start), generator(seed, split, index))
+        whole = task.batch(EVALUATION_BATCH, generator(seed, split, index))
+        yield Batch(*(part[: sequences - start] for part in whole))
 
 
 class TrainStream(IterableDataset[Batch]):
@@ -70,12 +72,16 @@ class Streams(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """From the trainer's current step on: a resumed run repeats nothing."""
-        step, rank, ranks = self.trainer.global_step, self.trainer.global_rank, self.trainer.world_size
-        return DataLoader(TrainStream(self.task, self.seed, self.batch_size, step, rank, ranks), batch_size=None)
+        trainer = self.trainer
+        share = trainer.global_rank, trainer.world_size
+        return _loader(TrainStream(self.task, self.seed, self.batch_size, trainer.global_step, *share))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The fixed validation sequences."""
-        rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return DataLoader(
-            ValidationStream(self.task, self.seed, self.validation_sequences, rank, ranks), batch_size=None
-        )
+        share = self.trainer.global_rank, self.trainer.world_size
+        return _loader(ValidationStream(self.task, self.seed, self.validation_sequences, *share))
+
+
+def _loader(stream: IterableDataset[Batch]) -> DataLoader[Batch]:
+    """Hands the stream's batches on; with a generator of its own, or each pass would draw from dropout's."""
+    return DataLoader(stream, batch_size=None, generator=torch.Generator())

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from longlag.network import Network
 from longlag.tasks.task import Batch, Task
@@ -29,7 +30,8 @@ def gradient_over_distance(network: Network, task: Task, batch: Batch, step: int
         `{step, distance, log10_norm}` at distances 0, 1, 2, 4, … and at the task's lag (or the farthest there is); null
         where the gradient is exactly zero.
     """
-    norms = _log10_norms(_probe(network), task, batch)  # index = distance
+    with torch.random.fork_rng(devices=[]):  # should a core draw from it all the same
+        norms = _log10_norms(_probe(network), task, batch)  # index = distance
     farthest = len(norms) - 1
     distances = sorted({0, min(task.lag, farthest)} | {2**power for power in range(farthest.bit_length())})
     return [
@@ -41,7 +43,7 @@ def _probe(network: Network) -> Network:
     """A float64 copy in training mode (cuDNN and oneDNN give no gradient in the other), with dropout off."""
     probe = copy.deepcopy(network).to("cpu", torch.float64).train()
     for module in probe.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, _DropoutNd):
             module.p = 0.0
         elif isinstance(module, nn.RNNBase):
             module.dropout = 0.0

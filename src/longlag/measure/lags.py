@@ -25,7 +25,7 @@ def default_lags(task: Task) -> list[int]:
 
 @torch.no_grad()
 def score(network: Network, task: Task, seed: int, sequences: int) -> dict[str, float]:
-    """Means of the task's measures over its first `sequences` test sequences."""
+    """Means of the task's measures over its first `sequences` test sequences; the network is left in eval mode."""
     device = next(network.parameters()).device
     means = {name: MeanMetric(nan_strategy="disable", sync_on_compute=False).to(device) for name in task.measures}
     network.eval()
