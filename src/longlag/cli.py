@@ -24,6 +24,7 @@ CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)  # ${times:1.5,${lag}} in YAML
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
 USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
 
 
@@ -36,16 +37,24 @@ def main() -> None:
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """A user's error ends the command with one line and exit code 1, Ctrl-C with 130; `HYDRA_FULL_ERROR=1` traces."""
-    trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on to us instead of printing them
+    given = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"  # Hydra then hands errors on to us instead of printing them
     try:
         yield
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as stop:
+        if given == "1" and stop.__cause__:
+            raise stop.__cause__ from None
+        raise
     except USER_ERRORS as error:
-        if trace:
+        if given == "1":
             raise
         sys.exit(_one_line(error))
+    finally:
+        os.environ.pop(FULL_ERROR)
+        if given is not None:
+            os.environ[FULL_ERROR] = given
 
 
 def _job(cfg: DictConfig) -> float | None:
@@ -60,8 +69,10 @@ def _job(cfg: DictConfig) -> float | None:
         record = run(cfg, folder, model=choices["model"], task=choices["task"])
     except Exception as error:
         _leave_nothing(folder)
-        if hydra_config.mode == RunMode.MULTIRUN:  # a single run's error is printed by main()
+        if hydra_config.mode == RunMode.MULTIRUN:  # the other cells go on
             log.error("%s: %s", folder.name, _one_line(error))
+        elif isinstance(error, USER_ERRORS):
+            raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
         raise
     return record["test"].get("accuracy")
 

@@ -43,6 +43,7 @@ class Learner(pl.LightningModule):
         self.network, self.task, self.make_optimizer = network, task, make_optimizer
         self.schedule, self.warmup_steps = schedule, warmup_steps
         self.validation = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in task.measures})
+        self.rate = 0.0  # of the last step
         self.recent: list[dict[str, Tensor]] = []  # a step each, since the last logging
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -61,6 +62,7 @@ class Learner(pl.LightningModule):
         """Clip the norm of the whole gradient, and keep what it was."""
         norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
         self.recent[-1]["gradient_norm"] = norm
+        self.rate = optimizer.param_groups[0]["lr"]
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Log every `log_every_n_steps` steps: a call of `self.log` costs as much as a short step."""
@@ -69,8 +71,7 @@ class Learner(pl.LightningModule):
         means = {name: torch.stack([step[name] for step in self.recent]).mean() for name in self.recent[0]}
         self.recent.clear()
         self._check_finite(means["loss"], "training")
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self._log("train", {**means, "lr": torch.tensor(rate)})
+        self._log("train", {**means, "lr": torch.tensor(self.rate)})
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the means."""

@@ -44,7 +44,7 @@ class Range(NamedTuple):
 COUNT = Range(whole=True, low=1)
 RANGES = {
     "lag": COUNT,
-    "seed": Range(whole=True, low=0),
+    "seed": Range(whole=True, low=0, high=2**63),
     "max_steps": COUNT,
     "batch_size": COUNT,
     "lr": Range(whole=False, low=0, above=True),

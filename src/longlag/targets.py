@@ -1,5 +1,6 @@
 """The one door from configuration to Python objects: only targets on the allow-list are made."""
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,17 +23,23 @@ USERS_OWN = "LONGLAG_ALLOW"  # environment variable: comma-separated packages of
 def build(node: DictConfig, **arguments: Any) -> Any:
     """Make the object that `node` describes (`_target_` and its arguments, as Hydra's `instantiate` does).
 
-    `arguments` are handed over as they are: a configuration among them is not made into objects.
+    `arguments` are handed over as they are: a configuration among them is not made into objects. A node with
+    `_partial_` takes none; what it gives back does.
 
     Raises ValueError, in one line, where a target is not allowed or does not exist, or an argument does not fit.
     """
-    for target in _targets(OmegaConf.to_container(node, resolve=True)):
-        _check_allowed(target)
+    found = {target: _allowed(target) for target in _targets(OmegaConf.to_container(node, resolve=True))}
+    target = node.get("_target_")
+    if target is None:
+        raise ValueError(f"a configuration that names no _target_: {node}")
     try:
         make = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
-        return make if node.get("_partial_") else make(**arguments)
+        signature = inspect.signature(found[target])  # before the call, where a TypeError would be a bug
+        bind = signature.bind_partial if node.get("_partial_") else signature.bind
+        bind(*make.args, **make.keywords | arguments)
     except (InstantiationException, TypeError) as error:
-        raise ValueError(f"{node.get('_target_', 'configuration')}: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{target}: {' '.join(str(error).split())}") from error
+    return make if node.get("_partial_") else make(**arguments)
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -45,8 +52,8 @@ def _targets(node: Any) -> Iterator[str]:
             yield from _targets(child)
 
 
-def _check_allowed(target: str) -> None:
-    """Both the name and the place where the object was defined must be allowed: `longlag.run.os.system` is not ours."""
+def _allowed(target: str) -> Any:
+    """What `target` names, allowed by name and by where it was defined: `longlag.run.os.system` is not ours."""
     own = [name.strip() for name in os.environ.get(USERS_OWN, "").split(",") if name.strip()]
     if not _under(target, [*ALLOWED, *own]):
         raise ValueError(f"_target_ {target} is not allowed; to use a package of your own, set {USERS_OWN}=package")
@@ -57,6 +64,7 @@ def _check_allowed(target: str) -> None:
     home = str(getattr(found, "__module__", "no module"))
     if not _under(home, [*ALLOWED.values(), *own]):
         raise ValueError(f"_target_ {target} is not allowed: it is defined in {home}")
+    return found
 
 
 def _under(name: str, roots: Iterable[str]) -> bool:

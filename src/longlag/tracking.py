@@ -49,6 +49,7 @@ class Wandb(WandbLogger):
     ):
         if mode not in MODES:
             raise ValueError(f"logger.wandb.mode must be one of {', '.join(MODES)}, got {mode}")
+        self._said: set[str] = set()  # failures, each of them once
         folder = Path(os.environ.get("WANDB_DIR", dir)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         given = {"project": project, "entity": entity, "group": group, "tags": list(tags), "name": name}
@@ -85,7 +86,9 @@ class Wandb(WandbLogger):
         try:
             rank_zero_only(action)()
         except Exception as error:  # whatever W&B may raise: metrics.csv and record.json hold everything
-            log.warning("W&B: %s; the run goes on without it", first_line(error))
+            if first_line(error) not in self._said:
+                log.warning("W&B: %s; the run goes on without it", first_line(error))
+            self._said.add(first_line(error))
 
 
 def _start(mode: str, timeout: float, **given: Any) -> Any:

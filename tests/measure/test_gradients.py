@@ -1,0 +1,130 @@
+"""The gradient over distance, against cores whose gradient is known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from longlag.measure.gradients import gradient_over_distance, log10_norm
+from longlag.models.gru import GRU
+from longlag.models.lstm import LSTM
+from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.transformer import Transformer
+from longlag.network import Network
+from longlag.stream import fixed_batches
+from longlag.tasks.copy import Copy
+
+
+class Linear(nn.Module):
+    """h_t = a h_{t-1} + x_t, as one sum over the earlier steps."""
+
+    def __init__(self, input_size: int, a: float):
+        super().__init__()
+        self.hidden_size, self.a = input_size, a
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = torch.arange(x.shape[1], dtype=x.dtype)
+        distance = step[:, None] - step
+        return torch.tril(torch.pow(self.a, distance.clamp_min(0))) @ x
+
+
+class Delay(nn.Module):
+    """h_t = x_{t-lag}."""
+
+    def __init__(self, input_size: int, lag: int):
+        super().__init__()
+        self.hidden_size, self.lag = input_size, lag
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x, (0, 0, self.lag, 0))[:, : x.shape[1]]
+
+
+def connect(task: Copy, make: type[nn.Module], **knobs: object) -> Network:
+    torch.manual_seed(0)
+    return Network(task, lambda input_size: make(input_size, **knobs))
+
+
+def profile(network: Network, task: Copy) -> dict[int, float | None]:
+    """log10 g(k) at each distance k."""
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    points = gradient_over_distance(network, task, batch, step=7)
+    assert {point["step"] for point in points} == {7}
+    return {point["distance"]: point["log10_norm"] for point in points}
+
+
+@pytest.mark.parametrize("a", [0.5, 0.9, -0.9, 1.0])
+def test_linear_recurrence(a):
+    task = Copy(1000)
+    norms = profile(connect(task, Linear, a=a), task)
+    assert list(norms) == [0, *(2**power for power in range(10)), 1000]
+    for distance, norm in norms.items():
+        ratio = norm - norms[0] - distance * math.log10(abs(a))
+        assert 10**ratio == pytest.approx(1.0, rel=1e-6), distance
+
+
+@pytest.mark.parametrize(("lag", "payload"), [(20, 1), (20, 3)])
+def test_the_lag_is_the_distance_of_the_first_item(lag, payload):
+    task = Copy(lag, payload)
+    norms = profile(connect(task, Delay, lag=lag), task)
+    assert list(norms) == [0, 1, 2, 4, 8, 16, 20]
+    assert [distance for distance, norm in norms.items() if norm is not None] == [lag]
+
+
+def test_exact_zero_is_null():
+    task = Copy(20)
+    norms = profile(connect(task, Linear, a=0.0), task)
+    assert norms.pop(0) is not None
+    assert set(norms.values()) == {None}
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-200, 1e-310, 1e200])
+def test_log10_norm_neither_underflows_nor_overflows(size):
+    vectors = size * torch.tensor([[3.0, 4.0], [0.0, 1.0]], dtype=torch.float64)
+    expected = [math.log10(5) + math.log10(size), math.log10(size)]
+    assert log10_norm(vectors).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_log10_norm_of_zero():
+    assert log10_norm(torch.zeros(2, 3, dtype=torch.float64)).tolist() == [-math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("make", [LSTM, LSTMScratch, Transformer])
+def test_network_is_left_as_it_was(make, training):
+    task = Copy(10)
+    network = connect(task, make, hidden_size=8, num_layers=2, dropout=0.5).train(training)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    dropouts = [(module, module.p) for module in network.modules() if isinstance(module, nn.Dropout)]
+    random_state = torch.get_rng_state()
+    profile(network, task)
+    assert all(module.training is training for module in network.modules())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
+    for name, value in network.state_dict().items():
+        assert value.dtype == before[name].dtype
+        assert torch.equal(value, before[name]), name
+    assert all(module.p == p for module, p in dropouts)
+    assert make is not LSTM or network.core.dropout == 0.5
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@pytest.mark.parametrize("make", [LSTM, LSTMScratch, GRU, Transformer])
+def test_dropout_plays_no_part(make):
+    task = Copy(10)
+    dropping, plain = (connect(task, make, hidden_size=8, num_layers=2, dropout=p) for p in (0.5, 0.0))
+    assert profile(dropping, task) == profile(plain, task)
+
+
+def test_written_out_lstm_has_torchs_profile():
+    task = Copy(100)
+    stock, ours = (connect(task, make, hidden_size=16, num_layers=2) for make in (LSTM, LSTMScratch))
+    ours.load_state_dict(stock.state_dict())
+    assert profile(ours, task) == pytest.approx(profile(stock, task), abs=1e-8)
+
+
+def test_chrono_carries_what_the_stock_lstm_loses():
+    task = Copy(300)
+    stock = profile(connect(task, LSTM, init="torch"), task)
+    chrono = profile(connect(task, LSTM, init="chrono", t_max=300), task)
+    assert stock[300] - stock[0] < -40
+    assert -3 < chrono[300] - chrono[0] < 0

@@ -1,0 +1,124 @@
+"""Initialisation: which core takes which scheme, and the numbers each scheme sets."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from longlag.models import initialisation
+from longlag.models.gru import GRU
+from longlag.models.initialisation import ACCEPTED, GATES
+from longlag.models.lstm import LSTM
+from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.rnn import RNN
+from longlag.models.transformer import Transformer
+
+CORES = {RNN: "rnn", LSTM: "lstm", LSTMScratch: "lstm", GRU: "gru", Transformer: "transformer"}
+SCHEMES = ("torch", "orthogonal", "identity", "forget_one", "chrono")
+HIDDEN, LAYERS, T_MAX = 64, 2, 100
+every_gated = pytest.mark.parametrize("make", [LSTM, LSTMScratch, GRU])
+
+
+def gates(core: nn.Module, name: str, layer: int) -> dict[str, Tensor]:
+    """A parameter's block for each gate."""
+    names = GATES[CORES[type(core)]]
+    return dict(zip(names, core.get_parameter(f"{name}_l{layer}").detach().chunk(len(names)), strict=True))
+
+
+def made(make: type[nn.Module], scheme: str, t_max: int = T_MAX) -> nn.Module:
+    torch.manual_seed(0)
+    return make(8, HIDDEN, LAYERS, init=scheme, t_max=t_max)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("make", CORES)
+def test_each_core_takes_its_schemes_alone(make, scheme):
+    accepted = ACCEPTED[CORES[make]]
+    if scheme in accepted:
+        assert make(8, 16, init=scheme)(torch.randn(2, 3, 8)).isfinite().all()
+        return
+    with pytest.raises(ValueError, match=f"model.init={scheme} does not fit the {CORES[make]}") as refused:
+        make(8, 16, init=scheme)
+    assert str(refused.value).endswith(f"it takes {', '.join(accepted)}")
+    assert "\n" not in str(refused.value)
+
+
+def test_table_of_the_docstring_is_what_is_accepted():
+    rows = [line.split() for line in initialisation.__doc__.splitlines()]
+    (header,) = [row for row in rows if row[:1] == ["scheme"]]
+    table = {row[0]: row[1:5] for row in rows if row and row[0] in SCHEMES}
+    assert set(table) == set(SCHEMES)
+    for column, architecture in enumerate(header[1:5]):
+        assert {scheme for scheme in SCHEMES if table[scheme][column] == "yes"} == set(ACCEPTED[architecture])
+
+
+@pytest.mark.parametrize(("make", "stock"), [(RNN, nn.RNN), (LSTM, nn.LSTM), (LSTMScratch, nn.LSTM), (GRU, nn.GRU)])
+def test_torch_is_untouched(make, stock):
+    core = made(make, "torch")
+    torch.manual_seed(0)
+    expected = stock(8, HIDDEN, LAYERS).state_dict()
+    assert core.state_dict().keys() == expected.keys()
+    for name, value in core.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize(
+    ("make", "scheme"),
+    [(RNN, "orthogonal"), *product((LSTM, LSTMScratch, GRU), ("orthogonal", "forget_one", "chrono"))],
+)
+def test_recurrent_weights_are_orthogonal_per_gate(make, scheme):
+    core = made(make, scheme)
+    for layer in range(LAYERS):
+        for U in gates(core, "weight_hh", layer).values():
+            torch.testing.assert_close(U.T @ U, torch.eye(HIDDEN), rtol=0, atol=1e-5)
+
+
+def test_identity():
+    core = made(RNN, "identity")
+    for layer in range(LAYERS):
+        assert torch.equal(gates(core, "weight_hh", layer)["h"], torch.eye(HIDDEN))
+
+
+@pytest.mark.parametrize(
+    ("make", "scheme"), [(RNN, "identity"), *product((RNN, LSTM, LSTMScratch, GRU), ("orthogonal",))]
+)
+def test_biases_are_zero(make, scheme):
+    biases = [value for name, value in made(make, scheme).named_parameters() if name.startswith("bias")]
+    assert len(biases) == 2 * LAYERS
+    assert not any(bias.any() for bias in biases)
+
+
+@every_gated
+def test_forget_one(make):
+    core = made(make, "forget_one")
+    for layer in range(LAYERS):
+        bias = gates(core, "bias_ih", layer)
+        assert (bias.pop("z" if make is GRU else "f") == 1).all()
+        assert not any(other.any() for other in bias.values())
+        assert not core.get_parameter(f"bias_hh_l{layer}").any()
+
+
+@every_gated
+def test_chrono(make):
+    core = made(make, "chrono")
+    for layer in range(LAYERS):
+        bias = gates(core, "bias_ih", layer)
+        keep = bias.pop("z" if make is GRU else "f")
+        scales = keep.exp()
+        assert 1 - 1e-4 <= scales.min() < T_MAX / 4
+        assert T_MAX * 3 / 4 < scales.max() <= T_MAX - 1 + 1e-3
+        assert scales.mean().item() == pytest.approx(T_MAX / 2, abs=4 * T_MAX / (12 * HIDDEN) ** 0.5)
+        if make is not GRU:
+            assert torch.equal(bias.pop("i"), -keep)
+        assert not any(other.any() for other in bias.values())
+        assert not core.get_parameter(f"bias_hh_l{layer}").any()
+
+
+@every_gated
+@pytest.mark.parametrize("t_max", [1, 2])
+def test_shortest_time_scale_is_three(make, t_max):
+    core, three = made(make, "chrono", t_max), made(make, "chrono", 3)
+    keep = gates(core, "bias_ih", 0)["z" if make is GRU else "f"]
+    assert torch.equal(core.bias_ih_l0, three.bias_ih_l0)
+    assert 0 <= keep.min() < keep.max() <= torch.tensor(2.0).log()

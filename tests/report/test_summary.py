@@ -1,0 +1,92 @@
+"""The summary of a run: the score with chance beside it, and a table for every way a run can end."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from longlag import records
+from longlag.report.summary import lag_table, show, table
+
+COST = {"parameters": 21_896, "core_parameters": 21_376, "steps": 500, "seconds": 81.4}
+TEST = {"accuracy": 0.987, "loss": 0.0412, "chance": 0.125, "memoryless_loss": 2.0794, "sequences": 256}
+CURVE = [{"lag": lag, "accuracy": 0.987, "loss": 0.0412, "chance": 0.125, "sequences": 256} for lag in (50, 100, 200)]
+GRADIENT = [
+    {"step": step, "distance": distance, "log10_norm": norm}
+    for step, distance, norm in [(0, 0, -1.0), (0, 100, -3.5), (500, 0, -1.0), (500, 100, None)]
+]
+SOLVED = {"solved": True, "steps_to_solve": 450, "sequences_to_solve": 14_400, "seconds_to_solve": 73.2}
+MEASURED = {"cost": COST, "test": TEST, "lag_curve": CURVE, "gradient": GRADIENT}
+
+
+def record(**outcome: object) -> records.Record:
+    config = {"lag": 100, "seed": 0, "trainer": {}}
+    return records.new(config, "lstm", "copy") | {"status": "finished"} | outcome
+
+
+def console() -> Console:
+    return Console(file=StringIO(), width=100)
+
+
+def shown(renderable: RenderableType) -> str:
+    screen = console()
+    screen.print(renderable)
+    return screen.file.getvalue()
+
+
+def line_with(text: str, lines: str) -> str:
+    (line,) = [line for line in lines.splitlines() if text in line]
+    return line
+
+
+def test_chance_stands_beside_the_score():
+    lines = shown(table(record(**MEASURED, **SOLVED)))
+    assert "lstm · copy · lag 100 · seed 0" in lines
+    assert "0.987   (chance 0.125)" in line_with("test accuracy", lines)
+    assert "0.0412   (without memory 2.0794)" in line_with("test loss", lines)
+    assert "solved at step 450 (14,400 sequences, 73 s)" in line_with("status", lines)
+    assert "500 steps, 81 s, 21,896 parameters" in line_with("cost", lines)
+
+
+def test_gradient_over_the_lag_and_one_below_resolution():
+    lines = shown(table(record(**MEASURED)))
+    assert "10^-2.5 of what it is at distance 0" in line_with("step 0 ", lines)
+    assert line_with("step 500", lines).split()[-2] == "0"
+
+
+def test_finished_and_not_solved():
+    assert "not solved" in line_with("status", shown(table(record(**MEASURED))))
+
+
+@pytest.mark.parametrize("cost", [{}, COST])
+@pytest.mark.parametrize("status", ["failed", "diverged", "interrupted"])
+def test_run_that_ended_early(status, cost):
+    screen = console()
+    show(record(status=status, error="ValueError: no", cost=cost), Path("outputs/run"), screen)
+    lines = screen.file.getvalue()
+    assert f"{status}: ValueError: no" in line_with("status", lines)
+    assert "accuracy" not in lines
+    assert "record.json" in lines
+    assert ".png" not in lines
+
+
+@pytest.mark.parametrize("error", ["RuntimeError: expected [batch, time]", "OSError: cannot open [/data]"])
+def test_error_is_shown_as_it_is(error):
+    assert error in shown(table(record(status="failed", error=error)))
+
+
+def test_everything_is_shown():
+    screen = console()
+    show(record(**MEASURED, **SOLVED), Path("outputs/run"), screen)
+    lines = screen.file.getvalue()
+    assert "chance 0.125" in lines
+    assert "accuracy against lag" in lines
+    assert "outputs/run/lag_curve.png" in lines
+    assert "outputs/run/record.json" in lines
+
+
+def test_lag_table_has_a_row_for_each_lag():
+    lines = shown(lag_table(CURVE))
+    for lag in (50, 100, 200):
+        assert line_with(f" {lag} ", lines).replace("│", " ").split() == [str(lag), "0.987", "0.125", "0.0412", "256"]

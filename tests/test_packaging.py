@@ -1,0 +1,102 @@
+"""The wheel carries the configuration and the command, and every setting is explained where it stands."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from conftest import CONF
+
+ROOT = Path(__file__).parents[1]
+KEY = re.compile(r"^( *)([a-z]\w*): *(.*)$")
+COMMENT = re.compile(r"(^|\s)#")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    isolation = ["--no-build-isolation"] if find_spec("hatchling") else []
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *isolation, "--wheel-dir", str(folder)]
+    subprocess.run([*command, str(ROOT)], check=True, cwd=folder)
+    (path,) = folder.glob("longlag-*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.mark.slow
+def test_wheel_carries_the_configuration(wheel: zipfile.ZipFile):
+    packed = {name.removeprefix("longlag/conf/") for name in wheel.namelist() if name.endswith(".yaml")}
+    assert "config.yaml" in packed
+    assert packed == {path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml")}
+
+
+@pytest.mark.slow
+def test_wheel_carries_the_modules_and_nothing_else(wheel: zipfile.ZipFile):
+    modules = {name for name in wheel.namelist() if name.endswith(".py")}
+    assert modules == {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    assert {name.split("/")[0].split("-")[0] for name in wheel.namelist()} == {"longlag"}
+
+
+@pytest.mark.slow
+def test_wheel_installs_the_command_and_the_licence(wheel: zipfile.ZipFile):
+    (entry_points,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert "longlag = longlag.cli:main" in wheel.read(entry_points).decode()
+    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+
+
+@pytest.mark.slow
+def test_unpacked_wheel_answers_from_anywhere(wheel: zipfile.ZipFile, tmp_path: Path):
+    wheel.extractall(tmp_path / "site")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code = "import longlag.cli; print(longlag.cli.CONF); longlag.cli.main()"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        cwd=elsewhere, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    where, _, text = done.stdout.partition("\n")
+    assert Path(where) == tmp_path / "site" / "longlag" / "conf"
+    assert "model: gru, lstm" in text
+    assert list(elsewhere.iterdir()) == []
+
+
+def unexplained(path: Path) -> Iterator[str]:
+    """Keys of a file without a comment beside or directly above them.
+
+    Needing none: Hydra's own words (`_target_`, `defaults`, the block `hydra`), a value that points to another key,
+    and a sibling's file, whose first lines say what it changes.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if any(line.startswith("defaults: [") for line in lines):
+        if not any(line.startswith("# ") and "@package" not in line for line in lines):
+            yield "(the whole file)"
+        return
+    block = ""
+    for above, line in zip(["", *lines], lines, strict=False):
+        key = KEY.match(line)
+        if key is None:
+            continue
+        indent, name, value = key.groups()
+        block = block if indent else name
+        value, commented = COMMENT.split(value)[0].strip(), COMMENT.search(line) or above.lstrip().startswith("#")
+        if value and not commented and "${" not in value and block not in ("defaults", "hydra"):
+            yield name
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_setting_is_explained_where_it_stands(path: Path):
+    if "hydra" not in path.relative_to(CONF).parts:  # Hydra's settings are explained by Hydra
+        assert list(unexplained(path)) == []
+
+
+def test_a_setting_without_a_word_would_be_noticed(tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text("# About it.\na: 1\nb: 2\nc: 3  # three\nblock:\n  d: ${a}\n  e: '#4'\n  _f_: 5\n")
+    assert list(unexplained(path)) == ["b", "e"]
+    path.write_text("defaults: [a, _self_]\nb: 2\n")
+    assert list(unexplained(path)) == ["(the whole file)"]

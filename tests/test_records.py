@@ -1,0 +1,145 @@
+"""record.json: it says truly how a run ended, it is never half written, and it is read back only if it is one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import compose
+from omegaconf import OmegaConf
+
+from longlag import records
+
+
+@pytest.fixture(scope="module")
+def config() -> dict:
+    return OmegaConf.to_container(compose(), resolve=True)
+
+
+@pytest.fixture
+def record(config: dict) -> records.Record:
+    return records.new(config, "lstm", "copy")
+
+
+def stop_with(error: BaseException, record: records.Record, folder: Path) -> None:
+    with records.recording(record, folder):
+        raise error
+
+
+def test_finished(record: records.Record, tmp_path: Path):
+    with records.recording(record, tmp_path):
+        record["test"] = {"accuracy": 1.0}
+    assert records.read(tmp_path) == record
+    assert (record["status"], record["error"]) == ("finished", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "status"),
+    [
+        (RuntimeError("no memory"), RuntimeError, "failed"),
+        (records.Diverged("the loss is nan"), records.Diverged, "diverged"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "interrupted"),
+        (SystemExit(1), KeyboardInterrupt, "interrupted"),  # what Lightning makes of Ctrl-C
+    ],
+)
+def test_stopped(error: BaseException, raised: type, status: str, record: records.Record, tmp_path: Path):
+    with pytest.raises(raised):
+        stop_with(error, record, tmp_path)
+    written = records.read(tmp_path)
+    assert written == record
+    assert written["status"] == status
+    assert str(error) in written["error"] or status == "interrupted"
+    assert written["error"]
+
+
+def test_interrupted_until_known_otherwise(record: records.Record, tmp_path: Path):
+    """What a killed process leaves behind."""
+    with records.recording(record, tmp_path):
+        assert records.read(tmp_path)["status"] == "interrupted"
+
+
+def test_only_the_first_process_writes(record: records.Record, tmp_path: Path):
+    with records.recording(record, tmp_path, is_first=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    assert record["status"] == "finished"
+
+
+def test_what_is_not_finite_becomes_null(record: records.Record, tmp_path: Path):
+    record["cost"] = {"seconds": float("nan"), "speed": [float("inf"), -float("inf"), 1.5], "pair": (1, float("nan"))}
+    records.write(record, tmp_path)
+    assert records.read(tmp_path)["cost"] == {"seconds": None, "speed": [None, None, 1.5], "pair": [1, None]}
+
+
+def test_a_value_that_json_cannot_hold_leaves_the_old_record(record: records.Record, tmp_path: Path):
+    records.write(record, tmp_path)
+    with pytest.raises(TypeError):
+        records.write(record | {"test": {1, 2}}, tmp_path)
+    assert records.read(tmp_path) == record
+    assert [path.name for path in tmp_path.iterdir()] == [records.FILE]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_record(
+    step: str, record: records.Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    records.write(record, tmp_path)
+    monkeypatch.setattr(f"longlag.records.os.{step}", full)
+    with pytest.raises(OSError, match="no space left"):
+        records.write(record | {"status": "finished"}, tmp_path)
+    assert records.read(tmp_path) == record
+    assert [path.name for path in tmp_path.iterdir()] == [records.FILE]
+
+
+def test_claim(record: records.Record, tmp_path: Path):
+    folder = tmp_path / "outputs" / "run"
+    records.claim(folder)
+    records.claim(folder)  # an empty one is nobody's
+    records.write(record, folder)
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        records.claim(folder)
+
+
+def test_read_nothing(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"holds no run: there is no record\.json"):
+        records.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", '{"schema": 1', "[1]", "null", "{}", '{"schema": 2}', '{"schema": "1"}'])
+def test_read_what_is_no_record(text: str, tmp_path: Path):
+    (tmp_path / records.FILE).write_text(text)
+    with pytest.raises(ValueError, match=r"record\.json is not a record"):
+        records.read(tmp_path)
+
+
+def changed(config: dict, key: str, value: object) -> dict:
+    cfg = OmegaConf.create(config)
+    OmegaConf.update(cfg, key, value, merge=False)
+    return OmegaConf.to_container(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("logger", {}), ("runtime.threads", 3), ("trainer.accelerator", "cpu"), ("trainer.strategy", "ddp"),
+     ("trainer.devices", 2), ("trainer.num_nodes", 2), ("trainer.log_every_n_steps", 7)],
+)  # fmt: skip
+def test_hash_is_of_what_was_asked_not_of_where_it_ran(config: dict, key: str, value: object):
+    assert records.config_hash(changed(config, key, value)) == records.config_hash(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("lag", 7), ("seed", 7), ("lr", 0.5), ("max_steps", 7), ("batch_size", 7), ("model._target_", "mycell.Core"),
+     ("model.hidden_size", 7), ("task.payload", 7), ("eval.sequences", 7), ("optimizer.lr", 0.5),
+     ("trainer.precision", "bf16-mixed"), ("trainer.gradient_clip_val", None)],
+)  # fmt: skip
+def test_hash_tells_apart_what_was_asked(config: dict, key: str, value: object):
+    assert records.config_hash(changed(config, key, value)) != records.config_hash(config)
+
+
+def test_hash_does_not_depend_on_the_order_of_keys(config: dict):
+    turned = json.loads(json.dumps(config), object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+    assert list(turned) != list(config)
+    assert records.config_hash(turned) == records.config_hash(config)

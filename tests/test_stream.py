@@ -1,0 +1,109 @@
+"""Streams: every batch is a function of seed, split and number alone, however many devices and models share them."""
+
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import MODELS, compose
+
+from longlag.run import make_network, make_task
+from longlag.stream import EVALUATION_BATCH, SPLITS, Streams, TrainStream, ValidationStream, fixed_batches, generator
+from longlag.tasks.copy import Copy
+from longlag.tasks.task import Batch
+
+TASK = Copy(lag=30, payload=2)
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+
+
+def joined(batches: list[Batch]) -> Batch:
+    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+def woven(shares: list[Batch]) -> Batch:
+    """The global batch of which rank r has the rows r, r + ranks, …"""
+    return Batch(*(torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*shares, strict=True)))
+
+
+def test_batch_depends_on_its_number_alone():
+    stream = list(islice(TrainStream(TASK, seed=3, batch_size=8), 5))
+    assert equal(stream[4], TASK.batch(8, generator(3, "train", 4)))
+    assert not equal(stream[4], stream[3])
+    assert not equal(stream[4], TASK.batch(8, generator(4, "train", 4)))
+
+
+def test_stream_goes_on_where_it_stopped():
+    whole = list(islice(TrainStream(TASK, 0, 8), 6))
+    rest = list(islice(TrainStream(TASK, 0, 8, start=4), 2))
+    assert all(map(equal, rest, whole[4:]))
+
+
+def test_no_sequence_is_in_two_splits():
+    rows = {split: {tuple(row) for row in joined(fixed(split, 512)).inputs.tolist()} for split in SPLITS}
+    rows["train of another seed"] = {tuple(row) for row in joined(fixed("train", 512, seed=1)).inputs.tolist()}
+    assert len(set.union(*rows.values())) == 4 * 512
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_devices_share_the_global_batch(ranks):
+    (whole,) = islice(TrainStream(TASK, 0, 8, start=3), 1)
+    shares = [next(iter(TrainStream(TASK, 0, 8, 3, rank, ranks))) for rank in range(ranks)]
+    assert all(len(share.inputs) == 8 // ranks for share in shares)
+    assert equal(woven(shares), whole)
+
+
+def test_validation_is_the_same_every_time():
+    stream = ValidationStream(TASK, 0, 200)
+    first, again = list(stream), list(stream)
+    assert all(map(equal, first, again))
+    assert equal(joined(first), joined(fixed("val", 200)))
+    shares = [joined(list(ValidationStream(TASK, 0, 200, rank, 2))) for rank in range(2)]
+    assert equal(woven(shares), joined(first))
+
+
+@pytest.mark.parametrize("sequences", [1, EVALUATION_BATCH, EVALUATION_BATCH + 2, 3 * EVALUATION_BATCH])
+def test_as_many_fixed_sequences_as_asked(sequences):
+    assert len(joined(fixed("test", sequences)).inputs) == sequences
+
+
+def test_fewer_sequences_are_the_first_of_more():
+    few, many = fixed("test", EVALUATION_BATCH), fixed("test", 3 * EVALUATION_BATCH)
+    assert equal(few[0], many[0])
+
+
+def test_loaders_follow_the_trainer():
+    streams = Streams(TASK, seed=0, batch_size=8, validation_sequences=20)
+    streams.trainer = SimpleNamespace(global_step=7, global_rank=1, world_size=2)
+    assert equal(next(iter(streams.train_dataloader())), TASK.batch(8, generator(0, "train", 7)).rows(1, 2))
+    assert equal(next(iter(streams.val_dataloader())), fixed("val", 20)[0].rows(1, 2))
+
+
+def test_global_random_state_is_left_alone():
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    fixed("val", 200)
+    list(islice(TrainStream(TASK, 0, 8), 3))
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_all_models_see_the_same_data():
+    first, *others = [first_batch(model) for model in MODELS]
+    assert others
+    assert all(equal(first, other) for other in others)
+
+
+def first_batch(model: str) -> Batch:
+    cfg = compose(f"model={model}", "lag=20")
+    task = make_task(cfg)
+    make_network(cfg, task)
+    return next(iter(TrainStream(task, cfg.seed, cfg.batch_size)))
+
+
+def fixed(split: str, sequences: int, seed: int = 0) -> list[Batch]:
+    return list(fixed_batches(TASK, split, seed, sequences))
