@@ -1,0 +1,107 @@
+"""Sine forecasting: watch a noisy wave, then tell how it goes on without seeing it."""
+
+import math
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longlag.tasks.task import Batch, Task
+
+AMPLITUDE = (0.5, 1.5)
+PERIOD = (10.0, 50.0)  # steps
+TOLERANCE = 0.1  # of the amplitude: within it a forecast counts as right
+POWER = (AMPLITUDE[1] ** 3 - AMPLITUDE[0] ** 3) / (3 * (AMPLITUDE[1] - AMPLITUDE[0])) / 2  # E[A^2] / 2
+MANY = 4096  # sequences on which persistence is measured
+
+
+class Sine(Task):
+    """Forecast a sine of unknown amplitude, frequency and phase, `lag` steps beyond the last sample seen.
+
+    With window=5, lag=3 (values rounded, `.` is 0 with the flag off)::
+
+        step      0    1    2    3    4    5    6    7
+        value    .31  .92 1.22 1.01  .43   .    .    .      window noisy samples, then lag blank steps
+        flag      1    1    1    1    1    0    0    0
+        target                           -.27 -.86 -1.2     the wave without noise, at every blank step
+        scored                             ^    ^    ^      the last of them, step window+lag-1, gives the score
+
+    The loss is the squared error over all blank steps. A forecast is right within a tenth of the amplitude, and
+    `accuracy` and `r2` are of the last step, `lag` steps after the last sample; lag=1 is the classic next value.
+
+    Amplitude U[.5, 1.5], period U[10, 50] steps, phase uniform; noise of standard deviation `noise` amplitudes. Without
+    memory the best forecast is 0: squared error E[A^2]/2 = 13/24, R2 0, and right in (2/pi) asin .1 = .0638 of cases,
+    as often as |sin| of a uniform phase is below .1; that is `chance`.
+    (Always answering .9 A would be right in .205, and
+    takes knowing A.) `persistence_accuracy`, of repeating the last sample, is the line to beat at lag 1.
+
+    Args:
+        lag: blank steps, at least 1.
+        window: samples seen, at least 2.
+        noise: standard deviation on the samples, in amplitudes, at least 0.
+        solved_at: validation accuracy that counts as solved, or None.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+    """
+
+    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "r2")
+    features = 2
+    outputs = 1
+    min_lag = 1
+    chance = 2 / math.pi * math.asin(TOLERANCE)
+    memoryless_loss = POWER
+
+    def __init__(self, lag: int, window: int = 64, noise: float = 0.05, solved_at: float | None = 0.9):
+        if lag < 1:
+            raise ValueError(f"task sine: lag must be at least 1, got {lag}")
+        if window < 2:
+            raise ValueError(f"task.window must be at least 2, got {window}")
+        if noise < 0:
+            raise ValueError(f"task.noise must be at least 0, got {noise}")
+        self.lag, self.window, self.noise, self.solved_at = lag, window, noise, solved_at
+        self.length = window + lag
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """With the accuracy of repeating the last sample, measured on many sequences of a fixed seed."""
+        batch = self.batch(MANY, np.random.default_rng(0))
+        accuracy = self.measure(self.persistence(batch), batch)["accuracy"].mean().item()
+        return super().baselines | {"persistence_accuracy": accuracy}
+
+    def at_lag(self, lag: int) -> Self:
+        """The same task at another lag."""
+        return type(self)(lag, self.window, self.noise, self.solved_at)
+
+    def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
+        """`sequences` fresh waves; targets (sequences, lag, 2) are the wave and its amplitude."""
+        amplitude = rng.uniform(*AMPLITUDE, (sequences, 1))
+        turns = np.arange(self.length) / rng.uniform(*PERIOD, (sequences, 1)) + rng.uniform(0, 1, (sequences, 1))
+        wave = amplitude * np.sin(2 * math.pi * turns)
+        seen = (np.arange(self.length) < self.window).astype(float)
+        samples = seen * (wave + self.noise * amplitude * rng.standard_normal(wave.shape))
+        inputs = np.stack(np.broadcast_arrays(samples, seen), axis=-1)
+        due = wave[:, self.window :]
+        targets = np.stack(np.broadcast_arrays(due, amplitude), axis=-1)
+        steps = torch.arange(self.window, self.length).expand(sequences, -1)
+        return Batch(torch.from_numpy(inputs).float(), torch.from_numpy(targets).float(), steps)
+
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Squared error at every blank step; at the last one, right or not and 1 - squared error / E[A^2]/2."""
+        wave, amplitude = batch.targets.unbind(-1)
+        error = outputs[..., 0] - wave
+        last, within = error[:, -1:], TOLERANCE * amplitude[:, -1:]
+        return {"loss": error.square(), "accuracy": (last.abs() < within).float(), "r2": 1 - last.square() / POWER}
+
+    def oracle(self, batch: Batch) -> Tensor:
+        """Knows the wave."""
+        return batch.targets[..., :1]
+
+    def blind(self, batch: Batch) -> Tensor:
+        """The mean of all waves: 0."""
+        return torch.zeros(*batch.steps.shape, 1)
+
+    def persistence(self, batch: Batch) -> Tensor:
+        """Repeats the last sample seen."""
+        return batch.inputs[:, self.window - 1, 0, None, None].expand(-1, batch.steps.shape[1], -1)
