@@ -68,12 +68,13 @@ def _job(cfg: DictConfig) -> float | None:
 
         record = run(cfg, folder, model=choices["model"], task=choices["task"])
     except Exception as error:
-        _leave_nothing(folder)
         if hydra_config.mode == RunMode.MULTIRUN:  # the other cells go on
             log.error("%s: %s", folder.name, _one_line(error))
         elif isinstance(error, USER_ERRORS):
             raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
         raise
+    finally:
+        _leave_nothing(folder)
     return record["test"].get("accuracy")
 
 

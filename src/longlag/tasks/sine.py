@@ -33,8 +33,8 @@ class Sine(Task):
     Amplitude U[.5, 1.5], period U[10, 50] steps, phase uniform; noise of standard deviation `noise` amplitudes. Without
     memory the best forecast is 0: squared error E[A^2]/2 = 13/24, R2 0, and right in (2/pi) asin .1 = .0638 of cases,
     as often as |sin| of a uniform phase is below .1; that is `chance`.
-    (Always answering .9 A would be right in .205, and
-    takes knowing A.) `persistence_accuracy`, of repeating the last sample, is the line to beat at lag 1.
+    (Always answering .9 A would be right in .205, and takes knowing A.) `persistence_accuracy`, of
+    repeating the last sample, is the line to beat at lag 1.
 
     Args:
         lag: blank steps, at least 1.
