@@ -19,12 +19,15 @@ REFUSED = [
     *(f"lr={value}" for value in (0, -0.1, "true", "null", "fast", "nan", "inf")),
     *(f"model.dropout={value}" for value in (-0.1, 1, 1.0, "true", "null")),
     *(f"trainer.gradient_clip_val={value}" for value in (0, -1, "true", "tight")),
+    *(f"{key}={value}" for key in ("model.t_max", "task.solved_at", "logger.wandb.timeout") for value in (0, "abc")),
+    *(f"trainer.devices={value}" for value in (0, -1, "abc", "[]", "null")),
     *("lr_schedule=linear", "lr_schedule=null", "trainer.precision=8-true", "trainer.precision=16"),
     *(f"eval.lags={value}" for value in ("10", "ten", "[]", "[0]", "[10,-1]", "[1.5]", "[true]", "[10,ten]", "{a:1}")),
 ]
 ACCEPTED = [
     *(f"{key}=1" for key in COUNTS),
     *("seed=0", "warmup_steps=0", "lr=1e-9", "lr=1", "model.dropout=0", "model.dropout=0.99"),
+    *("trainer.devices=auto", "trainer.devices=[0,1]", "task.solved_at=null", "model.t_max=1.5"),
     *("runtime.threads=null", "trainer.gradient_clip_val=null", "trainer.gradient_clip_val=0.001"),
     *(f"{key}={name}" for key, names in CHOICES.items() for name in names),
     *("eval.lags=null", "eval.lags=[1]", "eval.lags=[10,100,1000]"),

@@ -42,12 +42,13 @@ class Range(NamedTuple):
 
 
 COUNT = Range(whole=True, low=1)
+POSITIVE = Range(whole=False, low=0, above=True)
 RANGES = {
     "lag": COUNT,
     "seed": Range(whole=True, low=0, high=2**63),
     "max_steps": COUNT,
     "batch_size": COUNT,
-    "lr": Range(whole=False, low=0, above=True),
+    "lr": POSITIVE,
     "warmup_steps": Range(whole=True, low=0),
     "validation.every": COUNT,
     "validation.sequences": COUNT,
@@ -56,7 +57,12 @@ RANGES = {
     "model.hidden_size": COUNT,
     "model.num_layers": COUNT,
     "model.dropout": Range(whole=False, low=0, high=1),
+    "model.t_max": POSITIVE,
+    "task.solved_at": Range(whole=False, low=0, above=True, null=True),
     "trainer.gradient_clip_val": Range(whole=False, low=0, above=True, null=True),
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.num_nodes": COUNT,
+    "logger.wandb.timeout": POSITIVE,
 }
 CHOICES = {"lr_schedule": SCHEDULES, "trainer.precision": PRECISIONS}
 TOP_LEVEL = {
@@ -78,6 +84,7 @@ def check(cfg: DictConfig) -> None:
     for key, names in CHOICES.items():
         _refuse(cfg, key, lambda value, names=names: _not_one_of(value, names))
     _refuse(cfg, "eval.lags", _lags_problem)
+    _refuse(cfg, "trainer.devices", _devices_problem)
 
 
 def _refuse(cfg: DictConfig, key: str, problem_of: Any) -> None:
@@ -97,3 +104,9 @@ def _lags_problem(value: Any) -> str | None:
         return None
     good = OmegaConf.is_list(value) and len(value) > 0 and all(COUNT.problem(lag) is None for lag in value)
     return None if good else f"must be a list of whole numbers of at least 1, such as [10,100], got {value}"
+
+
+def _devices_problem(value: Any) -> str | None:
+    numbered = OmegaConf.is_list(value) and len(value) > 0
+    good = value == "auto" or numbered or COUNT.problem(value) is None
+    return None if good else f"must be a whole number of at least 1, a list of device numbers, or auto, got {value}"

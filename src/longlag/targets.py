@@ -28,6 +28,8 @@ def build(node: DictConfig, **arguments: Any) -> Any:
 
     Raises ValueError, in one line, where a target is not allowed or does not exist, or an argument does not fit.
     """
+    if not isinstance(node, DictConfig):
+        raise ValueError(f"{node} is no configuration: it names no _target_")
     found = {target: _allowed(target) for target in _targets(OmegaConf.to_container(node, resolve=True))}
     target = node.get("_target_")
     if target is None:
