@@ -42,6 +42,7 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        sys.stderr.write("longlag: interrupted\n")
         sys.exit(130)
     except SystemExit as stop:
         if given == "1" and stop.__cause__:
