@@ -61,7 +61,7 @@ def our_step(cfg: DictConfig, folder: Path) -> float:
     trainer = make_trainer(cfg, folder, [ShowProgress("benchmark"), clock])
     trainer.loggers = [build(cfg.logger.csv, save_dir=str(folder))]
     with quietly():
-        trainer.fit(learner, Streams(task, cfg.seed, cfg.batch_size, 1))
+        trainer.fit(learner, Streams(task, learner.lags, cfg.seed, cfg.batch_size, 1))
     return clock.seconds_per_step
 
 

@@ -49,7 +49,9 @@ def fit(learner: Learner, steps: int, **trainer: object) -> dict[int, dict[str, 
     silent = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
     settings = {"accelerator": "cpu", "max_steps": steps, "limit_val_batches": 0, "log_every_n_steps": 1}
     with quietly():
-        pl.Trainer(logger=logged, **silent, **(settings | trainer)).fit(learner, Streams(learner.task, SEED, BATCH, 8))
+        pl.Trainer(logger=logged, **silent, **(settings | trainer)).fit(
+            learner, Streams(learner.task, learner.lags, SEED, BATCH, 8)
+        )
     return logged.at
 
 
@@ -121,7 +123,7 @@ def test_what_is_logged_has_names():
     task = Copy(lag=5)
     logged = fit(make_learner(task), steps=2, limit_val_batches=None, val_check_interval=2, num_sanity_val_steps=0,
                  check_val_every_n_epoch=None)  # fmt: skip
-    train = {f"train/{name}" for name in (*task.measures, "gradient_norm", "lr")}
+    train = {f"train/{name}" for name in (*task.measures, "gradient_norm", "lr", "lag")}
     val = {f"val/{name}" for name in (*task.measures, "chance")}
     assert set(logged[2]) - {"epoch"} == train | val
     assert logged[2]["val/chance"] == task.chance

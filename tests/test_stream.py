@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import MODELS, compose
 
+from longlag.lag_modes import Fixed
 from longlag.run import make_network, make_task
 from longlag.stream import EVALUATION_BATCH, SPLITS, Streams, TrainStream, ValidationStream, fixed_batches, generator
 from longlag.tasks.copy import Copy
@@ -30,15 +31,15 @@ def woven(shares: list[Batch]) -> Batch:
 
 
 def test_batch_depends_on_its_number_alone():
-    stream = list(islice(TrainStream(TASK, seed=3, batch_size=8), 5))
+    stream = list(islice(TrainStream(Fixed(TASK), seed=3, batch_size=8), 5))
     assert equal(stream[4], TASK.batch(8, generator(3, "train", 4)))
     assert not equal(stream[4], stream[3])
     assert not equal(stream[4], TASK.batch(8, generator(4, "train", 4)))
 
 
 def test_stream_goes_on_where_it_stopped():
-    whole = list(islice(TrainStream(TASK, 0, 8), 6))
-    rest = list(islice(TrainStream(TASK, 0, 8, start=4), 2))
+    whole = list(islice(TrainStream(Fixed(TASK), 0, 8), 6))
+    rest = list(islice(TrainStream(Fixed(TASK), 0, 8, start=4), 2))
     assert all(map(equal, rest, whole[4:]))
 
 
@@ -50,8 +51,8 @@ def test_no_sequence_is_in_two_splits():
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_devices_share_the_global_batch(ranks):
-    (whole,) = islice(TrainStream(TASK, 0, 8, start=3), 1)
-    shares = [next(iter(TrainStream(TASK, 0, 8, 3, rank, ranks))) for rank in range(ranks)]
+    (whole,) = islice(TrainStream(Fixed(TASK), 0, 8, start=3), 1)
+    shares = [next(iter(TrainStream(Fixed(TASK), 0, 8, 3, rank, ranks))) for rank in range(ranks)]
     assert all(len(share.inputs) == 8 // ranks for share in shares)
     assert equal(woven(shares), whole)
 
@@ -76,7 +77,7 @@ def test_fewer_sequences_are_the_first_of_more():
 
 
 def test_loaders_follow_the_trainer():
-    streams = Streams(TASK, seed=0, batch_size=8, validation_sequences=20)
+    streams = Streams(TASK, Fixed(TASK), seed=0, batch_size=8, validation_sequences=20)
     streams.trainer = SimpleNamespace(global_step=7, global_rank=1, world_size=2)
     assert equal(next(iter(streams.train_dataloader())), TASK.batch(8, generator(0, "train", 7)).rows(1, 2))
     assert equal(next(iter(streams.val_dataloader())), fixed("val", 20)[0].rows(1, 2))
@@ -87,7 +88,7 @@ def test_global_random_state_is_left_alone():
     np.random.seed(0)  # noqa: NPY002
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     fixed("val", 200)
-    list(islice(TrainStream(TASK, 0, 8), 3))
+    list(islice(TrainStream(Fixed(TASK), 0, 8), 3))
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
 
@@ -102,7 +103,7 @@ def first_batch(model: str) -> Batch:
     cfg = compose(f"model={model}", "lag=20")
     task = make_task(cfg)
     make_network(cfg, task)
-    return next(iter(TrainStream(task, cfg.seed, cfg.batch_size)))
+    return next(iter(TrainStream(Fixed(task), cfg.seed, cfg.batch_size)))
 
 
 def fixed(split: str, sequences: int, seed: int = 0) -> list[Batch]:

@@ -121,7 +121,10 @@ class ShowProgress(pl.Callback):
 
     def _figures(self, trainer: pl.Trainer) -> str:
         values = trainer.callback_metrics
-        return "  ".join(f"{label} {values[key].item():.3g}" for label, key in self.SHOWN.items() if key in values)
+        figures = [f"{label} {values[key].item():.3g}" for label, key in self.SHOWN.items() if key in values]
+        lag = values.get("train/lag")
+        growing = lag is not None and lag < trainer.lightning_module.task.lag
+        return "  ".join([f"at lag {lag:.0f}", *figures] if growing else figures)
 
 
 @contextmanager

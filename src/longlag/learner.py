@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from longlag.lag_modes import Fixed
 from longlag.network import Network
 from longlag.records import Diverged
 from longlag.tasks.task import Batch, Task
@@ -18,7 +19,7 @@ class Learner(pl.LightningModule):
     """Trains a network on a task.
 
     Logged: `train/*`, means over `log_every_n_steps` steps, with `train/gradient_norm` before clipping and
-    `train/lr`; `val/*`, means over the fixed validation sequences.
+    `train/lr` and `train/lag`; `val/*`, means over the fixed validation sequences.
 
     Args:
         network: read-in, core, read-out.
@@ -26,6 +27,7 @@ class Learner(pl.LightningModule):
         make_optimizer: given the parameters, makes the optimiser.
         schedule: `constant` or `cosine`.
         warmup_steps: steps over which the learning rate rises.
+        lags: hears the training accuracy, and may make the training sequences longer.
 
     Raises:
         Diverged: while training, when the loss is no longer finite.
@@ -38,10 +40,12 @@ class Learner(pl.LightningModule):
         make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         schedule: str = "constant",
         warmup_steps: int = 0,
+        lags: Fixed | None = None,
     ):
         super().__init__()
         self.network, self.task, self.make_optimizer = network, task, make_optimizer
         self.schedule, self.warmup_steps = schedule, warmup_steps
+        self.lags = lags or Fixed(task)
         self.validation = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in task.measures})
         self.rate = 0.0  # of the last step
         self.recent: list[dict[str, Tensor]] = []  # a step each, since the last logging
@@ -69,9 +73,11 @@ class Learner(pl.LightningModule):
         if self.global_step % self.trainer.log_every_n_steps:
             return
         means = {name: torch.stack([step[name] for step in self.recent]).mean() for name in self.recent[0]}
+        means = {name: self.trainer.strategy.reduce(mean, reduce_op="mean") for name, mean in means.items()}
         self.recent.clear()
         self._check_finite(means["loss"], "training")
-        self._log("train", {**means, "lr": torch.tensor(self.rate)})
+        self._log("train", {**means, "lr": torch.tensor(self.rate), "lag": torch.tensor(float(self.lags.lag))})
+        self.lags.heed(self.global_step, means["accuracy"].item())
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the means."""
@@ -86,7 +92,9 @@ class Learner(pl.LightningModule):
             means[name] = metric.compute()  # type: ignore[operator]
             metric.reset()  # type: ignore[operator]
         self._check_finite(means["loss"], "validation")
-        self._log("val", {**means, "chance": torch.tensor(self.task.chance)})
+        derived = self.task.derived({name: mean.item() for name, mean in means.items()})
+        more = {name: torch.tensor(value) for name, value in {**derived, "chance": self.task.chance}.items()}
+        self._log("val", means | more)
 
     def _check_finite(self, loss: Tensor, where: str) -> None:
         if not torch.isfinite(loss):
@@ -95,6 +103,14 @@ class Learner(pl.LightningModule):
     def _log(self, prefix: str, means: dict[str, Tensor]) -> None:
         named = {f"{prefix}/{name}": mean for name, mean in means.items()}
         self.log_dict({**named, "step": float(self.global_step)})  # Lightning's name for the x axis
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """How far the training lag has grown is part of the state."""
+        checkpoint["lags"] = self.lags.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on at that lag."""
+        self.lags.load_state_dict(checkpoint["lags"])
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule, a step at a time."""

@@ -16,6 +16,7 @@ from typing import Any
 SCHEMA = 1
 FILE = "record.json"
 WEIGHTS = "model.ckpt"
+SAMPLE = "sample.txt"
 Record = dict[str, Any]
 
 
@@ -35,6 +36,7 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
         "seed": config["seed"],
         "config": config,
         "config_hash": config_hash(config),
+        "training_lags": [],
         "solved": False,
         "steps_to_solve": None,
         "sequences_to_solve": None,
@@ -42,6 +44,8 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
         "test": {},
         "lag_curve": [],
         "gradient": [],
+        "data": {},
+        "example": {},
         "cost": {},
         "environment": {},
     }

@@ -30,7 +30,7 @@ from longlag.measure.lags import default_lags, over_lags, score
 from longlag.network import Network
 from longlag.records import Record
 from longlag.report import figures, summary
-from longlag.stream import Streams, fixed_batches
+from longlag.stream import Streams, fixed_batches, generator
 from longlag.targets import build
 from longlag.tasks.task import Task
 from longlag.tracking import Wandb
@@ -74,10 +74,11 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
     the_task = make_task(cfg)
     network = make_network(cfg, the_task)
     lags = lags_to_test(cfg, the_task)
-    learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps)
+    training_lags = build(cfg.lag_mode, task=the_task)
+    learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(the_task.solved_at)
     trainer = make_trainer(cfg, folder, [watch, ShowProgress(f"{model} · {task} · lag {cfg.lag}")])
-    record = records.new(plain(cfg), model, task)
+    record = records.new(plain(cfg), model, task) | {"data": the_task.provenance}
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
     if is_first:
         records.claim(folder)
@@ -87,9 +88,10 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
         record["gradient"] = probe(network, the_task, cfg.seed, step=0)
         try:
             with quietly():
-                trainer.fit(learner, Streams(the_task, cfg.seed, cfg.batch_size, cfg.validation.sequences))
+                streams = Streams(the_task, training_lags, cfg.seed, cfg.batch_size, cfg.validation.sequences)
+                trainer.fit(learner, streams)
         finally:
-            record |= outcome(watch, cfg.batch_size)
+            record |= outcome(watch, cfg.batch_size) | {"training_lags": training_lags.growth}
             record["cost"] = parameters(network) | cost(watch, trainer)
         if is_first:
             load_weights(network, folder)
@@ -97,7 +99,10 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
             record |= measure(network.to(trainer.strategy.root_device), the_task, cfg, lags)
             record["cost"]["test_seconds"] = time.monotonic() - started
             record["gradient"] += probe(network, the_task, cfg.seed, trainer.global_step)
-            figures.save(figures.lag_curve(record), folder / figures.PICTURE)
+            record["example"] = example(network, the_task, cfg.seed)
+            figures.draw(record, folder)
+            if sample := record["example"].get("sample"):
+                records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
     if is_first:
         summary.show(record, folder)
     return record
@@ -108,11 +113,15 @@ def load(folder: str | Path) -> TrainedRun:
 
     Raises:
         FileNotFoundError: where there is no run, or it has no weights.
-        ValueError: where a file is broken, or names what may not be made (see `targets`).
+        ValueError: where a file is broken, the corpus is another one now, or a file names what may not be made
+            (see `targets`).
     """
     record = records.read(folder)
     cfg = DictConfig(record["config"])
     task = make_task(cfg)
+    trained_on, found = record.get("data", {}).get("sha256"), task.provenance.get("sha256")
+    if trained_on != found:
+        raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
     network = make_network(cfg, task)
     load_weights(network, Path(folder))
     return TrainedRun(network.eval(), task, record)
@@ -133,7 +142,7 @@ def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
     """`eval.lags` or the default ones. Raises ValueError where the task has no such lag: now, not after training."""
     lags = list(cfg.eval.lags or default_lags(task))
     for lag in lags:
-        task.at_lag(lag)
+        task.on_curve(lag)
     return lags
 
 
@@ -195,16 +204,22 @@ def load_weights(network: Network, folder: Path) -> None:
 def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:
     """The test score at the trained lag and the lag curve, on the test stream."""
     with showing_test(len(lags)) as tell:
-        curve = over_lags(network, task, lags, cfg.seed, cfg.eval.sequences, tell)
-    at_trained_lag = [point for point in curve if point["lag"] == task.lag]
-    figures_there = at_trained_lag[0] if at_trained_lag else score(network, task, cfg.seed, cfg.eval.sequences)
-    test = {name: figures_there[name] for name in task.measures}
-    return {"test": test | task.baselines | {"sequences": cfg.eval.sequences}, "lag_curve": curve}
+        test = score(network, task, cfg.seed, cfg.eval.sequences)
+        curve = over_lags(network, task, lags, cfg.seed, cfg.eval.sequences, tell, test)
+    return {"test": {**test, **task.baselines, "sequences": cfg.eval.sequences}, "lag_curve": curve}
 
 
 def probe(network: Network, task: Task, seed: int, step: int) -> list[dict[str, Any]]:
     """The gradient over distance, on the first validation sequences."""
     return gradient_over_distance(network, task, next(fixed_batches(task, "val", seed, SEQUENCES)), step)
+
+
+def example(network: Network, task: Task, seed: int) -> dict[str, Any]:
+    """What the task has to show of the trained network, made from its test data."""
+    device = next(network.parameters()).device
+    network.eval()
+    predict = lambda inputs, steps: network(inputs.to(device), steps.to(device)).cpu()  # noqa: E731
+    return task.part("test").example(predict, generator(seed, "example", 0))
 
 
 def outcome(watch: Watch, batch_size: int) -> dict[str, Any]:
@@ -247,7 +262,7 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
         yield loggers
     finally:
         for logger in ours:
-            logger.log_results(record, folder / figures.PICTURE)
+            logger.log_results(record, [folder / name for name in figures.PICTURES if (folder / name).exists()])
             logger.close(ok=record["status"] == "finished")
 
 

@@ -58,7 +58,18 @@ RANGES = {
     "model.num_layers": COUNT,
     "model.dropout": Range(whole=False, low=0, high=1),
     "model.t_max": POSITIVE,
+    "task.payload": COUNT,
+    "task.facts": COUNT,
+    "task.window": COUNT,
+    "task.noise": Range(whole=False, low=0),
+    "task.symbols": COUNT,
+    "task.distractors": Range(whole=True, low=1, null=True),
+    "task.sample": Range(whole=True, low=0),
+    "task.temperature": POSITIVE,
     "task.solved_at": Range(whole=False, low=0, above=True, null=True),
+    "lag_mode.first": Range(whole=True, low=1, null=True),
+    "lag_mode.factor": Range(whole=False, low=1, above=True),
+    "lag_mode.threshold": Range(whole=False, low=0, above=True),
     "trainer.gradient_clip_val": Range(whole=False, low=0, above=True, null=True),
     "trainer.log_every_n_steps": COUNT,
     "trainer.num_nodes": COUNT,
@@ -67,7 +78,7 @@ RANGES = {
 CHOICES = {"lr_schedule": SCHEDULES, "trainer.precision": PRECISIONS}
 TOP_LEVEL = {
     *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
-    *("runtime", "model", "task", "trainer", "logger"),
+    *("runtime", "model", "task", "lag_mode", "trainer", "logger"),
 }
 
 

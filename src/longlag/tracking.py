@@ -64,6 +64,7 @@ class Wandb(WandbLogger):
             "val/chance": STEP,
             "train/gradient_norm": STEP,
             "train/lr": STEP,
+            "train/lag": STEP,
             "gradient/log10_norm": "gradient/distance",
         }
         axes |= {f"lag_curve/{name}": "lag_curve/lag" for name in (*measures, "chance")}
@@ -73,9 +74,9 @@ class Wandb(WandbLogger):
         """As Lightning's, but a failure costs a warning and not the run."""
         self._safely(lambda: super(Wandb, self).log_metrics(metrics, step))
 
-    def log_results(self, record: Record, picture: Path) -> None:
-        """The lag curve, the gradients, the picture, and the record as the run's summary."""
-        self._safely(lambda: _log_results(self.experiment, record, picture))
+    def log_results(self, record: Record, pictures: Iterable[Path]) -> None:
+        """The lag curve, the gradients, the pictures, the generated text, and the record as the run's summary."""
+        self._safely(lambda: _log_results(self.experiment, record, pictures))
 
     def close(self, ok: bool) -> None:
         """End the run, as failed where it did not finish, within the time-out."""
@@ -117,12 +118,14 @@ def _logged_in() -> bool:
         return False
 
 
-def _log_results(run: Any, record: Record, picture: Path) -> None:
+def _log_results(run: Any, record: Record, pictures: Iterable[Path]) -> None:
     for kind in ("lag_curve", "gradient"):
         for point in record[kind]:
-            run.log({f"{kind}/{name}": value for name, value in point.items() if value is not None})
-    if picture.exists():
-        run.log({"lag_curve/picture": wandb.Image(str(picture))})
+            run.log({f"{kind}/{name}": value for name, value in point.items() if isinstance(value, int | float)})
+    for picture in pictures:
+        run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
+    if sample := record["example"].get("sample"):
+        run.log({"example/sample": wandb.Table(columns=list(sample), data=[list(sample.values())])})
     summary = {name: record[name] for name in SINGLE}
     for group in ("test", "cost"):
         summary |= {f"{group}/{name}": value for name, value in record[group].items()}

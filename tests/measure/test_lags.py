@@ -54,9 +54,11 @@ def test_score_is_the_mean_over_all_test_sequences(network):
     with torch.no_grad():
         measured = [TASK.measure(network(batch.inputs, batch.steps), batch) for batch in batches]
     figures = score(network, TASK, 0, 130)
-    assert tuple(figures) == TASK.measures
-    for name, figure in figures.items():
-        assert figure == pytest.approx(torch.cat([values[name] for values in measured]).mean().item(), rel=1e-5)
+    assert tuple(figures) == (*TASK.measures, "accuracy_by_position")
+    every = {name: torch.cat([values[name] for values in measured]) for name in TASK.measures}
+    for name in TASK.measures:
+        assert figures[name] == pytest.approx(every[name].mean().item(), rel=1e-5)
+    assert figures["accuracy_by_position"] == pytest.approx(every["accuracy"].mean(0).tolist(), rel=1e-5)
 
 
 def test_network_is_left_as_it_was(network):

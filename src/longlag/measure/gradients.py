@@ -15,7 +15,7 @@ SEQUENCES = 4  # the norm is averaged over them
 
 
 def gradient_over_distance(network: Network, task: Task, batch: Batch, step: int) -> list[dict[str, Any]]:
-    """g(k) = E ||dL_s / de_{s-k}||, e the read-in's output, for the loss L_s at the first scored step s.
+    """g(k) = E ||dL_s / de_{s-k}||, e the read-in's output, L_s the loss at the step s that the task has probed.
 
     For any core, since it differentiates by what goes into it. In float64 on the CPU, on a copy of the network, which
     is left as it was.
@@ -51,9 +51,9 @@ def _probe(network: Network) -> Network:
 
 
 def _log10_norms(network: Network, task: Task, batch: Batch) -> list[float]:
-    """log10 g(k), k = 0, 1, … as far back as every sequence reaches; each counts from its own first scored step."""
+    """log10 g(k), k = 0, 1, … as far back as every sequence reaches; each counts from its own probed step."""
     few = Batch(*(part[:SEQUENCES] for part in batch.to("cpu")))
-    few = few._replace(targets=few.targets[:, :1], steps=few.steps[:, :1])
+    few = few._replace(targets=few.targets[:, [task.probed]], steps=few.steps[:, [task.probed]])
     inputs = few.inputs if task.tokens else few.inputs.double()
     with torch.enable_grad():
         embedded = network.read_in(inputs).detach().requires_grad_()

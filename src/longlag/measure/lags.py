@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torchmetrics import MeanMetric
 
 from longlag.network import Network
@@ -12,28 +13,37 @@ from longlag.tasks.task import Task
 
 
 def default_lags(task: Task) -> list[int]:
-    """Twice the trained lag and its halves, down to the task's smallest; the trained lag is among them.
+    """Twice the trained lag, where the task has it, and its halves down to the task's smallest.
 
     Their lengths add up to about four times the trained one, so that testing costs a recurrent model about as much as
     ten training steps of 32 sequences, a Transformer about fifteen: less than a fifth of any run of 75 steps.
     """
-    lags = [2 * task.lag]
+    lags = [2 * task.lag if task.max_lag is None or 2 * task.lag <= task.max_lag else task.lag]
     while lags[-1] // 2 >= task.min_lag:
         lags.append(lags[-1] // 2)
     return sorted(lags)
 
 
 @torch.no_grad()
-def score(network: Network, task: Task, seed: int, sequences: int) -> dict[str, float]:
-    """Means of the task's measures over its first `sequences` test sequences; the network is left in eval mode."""
+def score(network: Network, task: Task, seed: int, sequences: int) -> dict[str, Any]:
+    """Means of the task's measures over its first `sequences` test sequences; the network is left in eval mode.
+
+    With them what the task derives from them, and, as `NAME_by_position`, a list of means at each scored step.
+    """
     device = next(network.parameters()).device
     means = {name: MeanMetric(nan_strategy="disable", sync_on_compute=False).to(device) for name in task.measures}
+    positions: dict[str, list[Tensor]] = {name: [] for name in task.by_position}
     network.eval()
     for batch in fixed_batches(task, "test", seed, sequences):
         batch = batch.to(device)  # noqa: PLW2901
-        for name, values in task.measure(network(batch.inputs, batch.steps), batch).items():
+        measured = task.measure(network(batch.inputs, batch.steps), batch)
+        for name, values in measured.items():
             means[name].update(values)
-    return {name: mean.compute().item() for name, mean in means.items()}
+        for name, rows in positions.items():
+            rows.append(measured[name])
+    figures = {name: mean.compute().item() for name, mean in means.items()}
+    by_position = {f"{name}_by_position": torch.cat(rows).mean(0).tolist() for name, rows in positions.items()}
+    return {**figures, **task.derived(figures), **by_position}
 
 
 def over_lags(
@@ -43,6 +53,7 @@ def over_lags(
     seed: int,
     sequences: int,
     tell: Callable[[dict[str, Any]], None] = lambda _: None,
+    trained: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The lag curve: at each lag the score, the chance beside it and the number of sequences behind it.
 
@@ -53,10 +64,11 @@ def over_lags(
         seed: of the run; the test stream's.
         sequences: at each lag.
         tell: called with each point as it is measured.
+        trained: the score of `task` itself, where it is known.
     """
     curve = []
-    for at in [task.at_lag(lag) for lag in sorted(set(lags))]:
-        figures = score(network, at, seed, sequences)
+    for at in [task.on_curve(lag) for lag in sorted(set(lags))]:
+        figures = trained if trained and at is task else score(network, at, seed, sequences)
         curve.append({"lag": at.lag, **figures, "chance": at.chance, "sequences": sequences})
         tell(curve[-1])
     return curve

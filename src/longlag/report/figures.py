@@ -10,6 +10,8 @@ from longlag.records import Record, replacing
 from longlag.report.statistics import wilson
 
 PICTURE = "lag_curve.png"
+FORECASTS = "forecasts.png"
+PICTURES = (PICTURE, FORECASTS)  # of a run, where it has them
 BLUE, GREY = "#0072B2", "#666666"  # of the Okabe-Ito palette, safe for the colour-blind
 
 
@@ -34,6 +36,31 @@ def lag_curve(record: Record) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="best")
     return figure
+
+
+def forecasts(record: Record) -> Figure:
+    """What the network saw, how the wave went on, and what it forecast."""
+    shown = record["example"]["forecasts"]
+    figure = Figure(figsize=(6.4, 1.6 * len(shown)), layout="constrained")
+    rows = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
+    for axes, one in zip(rows, shown, strict=True):
+        start = len(one["observed"])
+        blank = range(start, start + len(one["truth"]))
+        axes.plot(one["observed"], ".", color=GREY, markersize=3, label="observed")
+        axes.plot(blank, one["truth"], "-", color=GREY, linewidth=1, label="truth")
+        axes.plot(blank, one["forecast"], ".-", color=BLUE, markersize=4, linewidth=1, label="forecast")
+        axes.spines[["top", "right"]].set_visible(False)
+    rows[0].legend(frameon=False, fontsize=8, loc="upper left", ncols=3)
+    rows[0].set_title(f"{record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}", fontsize=10)
+    rows[-1].set_xlabel("step")
+    return figure
+
+
+def draw(record: Record, folder: Path) -> None:
+    """Write the pictures of a run."""
+    save(lag_curve(record), folder / PICTURE)
+    if "forecasts" in record["example"]:
+        save(forecasts(record), folder / FORECASTS)
 
 
 def save(figure: Figure, path: Path) -> None:

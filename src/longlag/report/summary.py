@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from longlag.records import FILE, Record, shown
-from longlag.report.figures import PICTURE, terminal_lag_curve
+from longlag.report.figures import PICTURES, terminal_lag_curve
 
 
 def show(record: Record, folder: Path, console: Console | None = None) -> None:
@@ -17,8 +18,17 @@ def show(record: Record, folder: Path, console: Console | None = None) -> None:
     console.print(table(record))
     if record["lag_curve"]:
         show_lag_curve(record, console)
-        console.print(f"picture  {shown(folder / PICTURE)}", highlight=False, soft_wrap=True)
+    show_example(record, console)
+    for name in PICTURES:
+        if (folder / name).exists():
+            console.print(f"picture  {shown(folder / name)}", highlight=False, soft_wrap=True)
     console.print(f"record   {shown(folder / FILE)}", highlight=False, soft_wrap=True)
+
+
+def show_example(record: Record, console: Console) -> None:
+    """The generated text, where there is one."""
+    if sample := record["example"].get("sample"):
+        console.print(Panel(Text(sample["text"]), title="generated text", title_align="left", expand=False))
 
 
 def show_lag_curve(record: Record, console: Console) -> None:
@@ -49,6 +59,8 @@ def _rows(record: Record) -> list[tuple[str, str]]:
     rows = [("status", _status(record))]
     if test:
         rows.append(("test accuracy", f"{test['accuracy']:.3f}   (chance {test['chance']:.3f})"))
+        if positions := test.get("accuracy_by_position"):
+            rows.append(("by position", " ".join(f"{accuracy:.2f}" for accuracy in positions)))
         rows.append(("test loss", f"{test['loss']:.4f}   (without memory {test['memoryless_loss']:.4f})"))
     rows += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
     if cost.get("seconds") is not None:

@@ -47,6 +47,7 @@ class Copy(Task):
     """
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "exact_match", "loss_all_steps")
+    by_position: ClassVar[tuple[str, ...]] = ("accuracy",)
     outputs = ALPHABET
     chance = 1 / ALPHABET
     memoryless_loss = math.log(ALPHABET)
@@ -89,7 +90,7 @@ class Copy(Task):
         measures = classification(outputs, batch.targets)
         return measures | {
             "exact_match": measures["accuracy"].amin(-1),
-            "loss_all_steps": measures["loss"] * (self.payload / self.length),
+            "loss_all_steps": measures["loss"] * (self.payload / batch.inputs.shape[1]),
         }
 
     def oracle(self, batch: Batch) -> Tensor:

@@ -1,18 +1,19 @@
 """Sine forecasting: watch a noisy wave, then tell how it goes on without seeing it."""
 
 import math
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from longlag.tasks.task import Batch, Task
+from longlag.tasks.task import Batch, Predict, Task
 
 AMPLITUDE = (0.5, 1.5)
 PERIOD = (10.0, 50.0)  # steps
 TOLERANCE = 0.1  # of the amplitude: within it a forecast counts as right
 POWER = (AMPLITUDE[1] ** 3 - AMPLITUDE[0] ** 3) / (3 * (AMPLITUDE[1] - AMPLITUDE[0])) / 2  # E[A^2] / 2
+SHOWN = 3  # forecasts in the picture
 MANY = 4096  # sequences on which persistence is measured
 
 
@@ -50,6 +51,7 @@ class Sine(Task):
     features = 2
     outputs = 1
     min_lag = 1
+    probed = -1
     chance = 2 / math.pi * math.asin(TOLERANCE)
     memoryless_loss = POWER
 
@@ -93,6 +95,17 @@ class Sine(Task):
         error = outputs[..., 0] - wave
         last, within = error[:, -1:], TOLERANCE * amplitude[:, -1:]
         return {"loss": error.square(), "accuracy": (last.abs() < within).float(), "r2": 1 - last.square() / POWER}
+
+    @torch.no_grad()
+    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
+        """A few forecasts beside the truth."""
+        batch = self.batch(SHOWN, rng)
+        curves = {
+            "observed": batch.inputs[:, : self.window, 0],
+            "truth": batch.targets[..., 0],
+            "forecast": predict(batch.inputs, batch.steps)[..., 0],
+        }
+        return {"forecasts": [{name: curve[i].tolist() for name, curve in curves.items()} for i in range(SHOWN)]}
 
     def oracle(self, batch: Batch) -> Tensor:
         """Knows the wave."""

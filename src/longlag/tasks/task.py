@@ -1,7 +1,8 @@
 """The contract every task keeps."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ class Batch(NamedTuple):
         return Batch(*(part.to(device) for part in self))
 
 
+Predict = Callable[[Tensor, Tensor], Tensor]  # a network: inputs, steps -> outputs
+
+
 class Task(ABC):
     """Makes batches, says which steps are scored, and scores what a network produced there.
 
@@ -47,6 +51,9 @@ class Task(ABC):
         memoryless_loss: loss of the best model that remembers nothing, in nats (or the task's unit).
         solved_at: validation accuracy that counts as solved, or None where nothing does.
         measures: the names of what `measure` returns.
+        by_position: those of them whose mean at each scored step is reported too.
+        probed: which of the scored steps the gradient is measured from, as an index.
+        max_lag: the largest lag its data allow, or None.
     """
 
     tokens: int | None = None
@@ -59,11 +66,23 @@ class Task(ABC):
     memoryless_loss: float
     solved_at: float | None
     measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    by_position: ClassVar[tuple[str, ...]] = ()
+    probed: ClassVar[int] = 0
+    max_lag: int | None = None
 
     @property
     def baselines(self) -> dict[str, float]:
         """The lines to hold the test figures against, by name; they stand beside them in the record."""
         return {"chance": self.chance, "memoryless_loss": self.memoryless_loss}
+
+    def part(self, split: str) -> Self:
+        """The task on the data of one split, `train`, `val` or `test`; a task that makes its data up has no parts."""
+        return self
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What tells the data from all others, for the record; nothing where they are made up."""
+        return {}
 
     @abstractmethod
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
@@ -80,6 +99,18 @@ class Task(ABC):
     @abstractmethod
     def at_lag(self, lag: int) -> Self:
         """The same task at another lag. Raises ValueError below `min_lag`."""
+
+    def on_curve(self, lag: int) -> Self:
+        """The task whose score stands in the lag curve at `lag`."""
+        return self if lag == self.lag else self.at_lag(lag)
+
+    def derived(self, means: dict[str, float]) -> dict[str, float]:
+        """Figures that are no means themselves but follow from the means of the measures, by name."""
+        return {}
+
+    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
+        """Something to look at that a trained network made, as JSON can hold it; most tasks have nothing."""
+        return {}
 
     @abstractmethod
     def oracle(self, batch: Batch) -> Tensor:

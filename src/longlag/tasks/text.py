@@ -1,0 +1,157 @@
+"""Text: a character language model, and how much of what stands before a character it uses."""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from longlag import corpora
+from longlag.tasks.task import Batch, Predict, Task, classification
+
+DEFAULT_SPLIT = (0.9, 0.05, 0.05)
+
+
+class Text(Task):
+    """Tell the next character of a real text, from at most `lag` characters before it.
+
+    With lag=6, at "God said, Let"::
+
+        step     0  1  2  3  4  5
+        input    a  i  d  ,  _  L      a window of the text, of `lag` characters (_ is a blank)
+        target   i  d  ,  _  L  e      the character that follows, at every step
+        scored   ^  ^  ^  ^  ^  ^
+
+    The loss is in nats over all positions of windows drawn anywhere in a part of the text, and so are
+    `bits_per_character` = loss / ln 2, `perplexity` = exp loss and the accuracy of the likeliest character. A network
+    starts every window without memory of what stood before.
+
+    The **lag curve** asks another question: how much does context help? Its point at lag c scores characters of the
+    second half of the test part, *the same ones at every c*, each from the last c characters alone.
+
+    A model that remembers nothing does not even know the character before: `chance` is the share of the commonest
+    character of the training part, `memoryless_loss` the entropy of its characters. With a frozen random core a
+    trained read-out is far above that, since the last few characters, which every state holds, tell much of the next
+    one; hence the lag curve.
+
+    Args:
+        lag: context window in characters, from 1 to half the shortest part.
+        corpus: `kjv` (the King James Bible, without its square brackets), `shakespeare` (Tiny Shakespeare, downloaded
+            once), or the path of a UTF-8 text file.
+        split: fractions of the training, validation and test parts, contiguous; of two, the second is both
+            validation and test, as published figures on Tiny Shakespeare have it.
+        prompt: what the sample of generated text begins with.
+        temperature: of the sample: below 1 it keeps to the likelier characters.
+        sample: characters to generate after training.
+        solved_at: validation accuracy that counts as solved, or None.
+
+    Raises:
+        ValueError: where an argument is out of its range, or the corpus is not what it should be.
+        OSError: where a file cannot be read.
+    """
+
+    min_lag = 1
+    max_lag: int
+    probed = -1
+
+    def __init__(
+        self,
+        lag: int,
+        corpus: str = "kjv",
+        split: Sequence[float] = DEFAULT_SPLIT,
+        prompt: str = "The ",
+        temperature: float = 0.8,
+        sample: int = 400,
+        solved_at: float | None = None,
+    ):
+        if not prompt:
+            raise ValueError("task.prompt must not be empty")
+        if temperature <= 0:
+            raise ValueError(f"task.temperature must be above 0, got {temperature}")
+        if sample < 0:
+            raise ValueError(f"task.sample must be at least 0, got {sample}")
+        self.corpus = corpora.load(str(corpus), split)
+        self.split, self.prompt, self.temperature, self.sample = split, str(prompt), temperature, sample
+        self.solved_at = solved_at
+        self.tokens = self.outputs = len(self.corpus.symbols)
+        self.max_lag = self.corpus.shortest // 2
+        self._shares = np.bincount(self.corpus.parts["train"], minlength=self.tokens) / len(self.corpus.parts["train"])
+        self.chance = float(self._shares.max())
+        self.memoryless_loss = float(-sum(share * math.log(share) for share in self._shares if share))
+        self._text = self.corpus.parts["train"]
+        self._last_only = False
+        self._set_lag(lag)
+
+    def _set_lag(self, lag: int) -> None:
+        if not self.min_lag <= lag <= self.max_lag:
+            room = f"{self.max_lag}, half the shortest part of corpus {self.corpus.name}"
+            raise ValueError(f"task text: lag must lie from 1 to {room}, got {lag}")
+        self.lag = self.length = lag
+
+    def at_lag(self, lag: int) -> Self:
+        """The same task with another context window."""
+        other = copy.copy(self)
+        other._set_lag(lag)
+        return other
+
+    def part(self, split: str) -> Self:
+        """The task on one part of the text."""
+        other = copy.copy(self)
+        other._text = self.corpus.parts[split]
+        return other
+
+    def on_curve(self, lag: int) -> Self:
+        """The same characters at every lag, each from the last `lag` characters."""
+        other = self.at_lag(lag)
+        other._last_only = True
+        return other
+
+    def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
+        """`sequences` windows of the part."""
+        end = len(self._text)
+        if self._last_only:
+            start = rng.integers(end // 2, end, sequences) - self.lag  # the drawn character is the target
+        else:
+            start = rng.integers(0, end - self.lag, sequences)
+        windows = torch.from_numpy(self._text[start[:, None] + np.arange(self.lag + 1)])
+        steps = torch.arange(self.lag)[-1 if self._last_only else 0 :].expand(sequences, -1)
+        return Batch(windows[:, :-1], windows[:, 1:].gather(1, steps), steps)
+
+    def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy (nats) and whether the likeliest character came, at every scored step."""
+        return classification(outputs, batch.targets)
+
+    def derived(self, means: dict[str, float]) -> dict[str, float]:
+        """The loss in the two other currencies of language models."""
+        bits = means["loss"] / math.log(2)
+        return {"bits_per_character": bits, "perplexity": 2.0 ** min(bits, 1000.0)}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The text."""
+        return self.corpus.provenance
+
+    @torch.no_grad()
+    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
+        """Generated text: each character drawn from what the network expects after the last `lag` ones."""
+        numbers = self.corpus.encode(self.prompt).tolist()
+        for _ in range(self.sample):
+            window = torch.tensor([numbers[-self.lag :]])
+            logits = predict(window, torch.tensor([[window.shape[1] - 1]]))[0, 0].double().cpu()
+            logits[0] = -math.inf  # a character it has never seen
+            shares = torch.softmax(logits / self.temperature, dim=0).numpy()
+            numbers.append(int(rng.choice(len(shares), p=shares / shares.sum())))
+        text = self.prompt + self.corpus.decode(numbers[len(self.prompt) :])
+        return {"sample": {"temperature": self.temperature, "prompt": self.prompt, "text": text}}
+
+    def oracle(self, batch: Batch) -> Tensor:
+        """Knows the text by heart."""
+        return 100.0 * F.one_hot(batch.targets, self.outputs).float()
+
+    def blind(self, batch: Batch) -> Tensor:
+        """Every character is as likely as it is in the training part."""
+        return torch.from_numpy(np.log(self._shares + 1e-30)).float().expand(*batch.steps.shape, -1)
