@@ -95,27 +95,43 @@ def batch_making(cfg: DictConfig) -> float:
 def compare(lag: int, overrides: list[str]) -> dict[str, Any]:
     """The ratios at one lag."""
     fixed = [f"lag={lag}", f"max_steps={STEPS[lag]}", "trainer=cpu", "+trainer.limit_val_batches=0", "logger=csv"]
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("config", [*overrides, *fixed])
-    check(cfg)
-    torch.set_num_threads(cfg.runtime.threads or torch.get_num_threads())
-    plain, ours, making = [], [], []
+    cfg = composed([*overrides, *fixed])
+    plain, ours = [], []
     for _ in range(REPETITIONS):
         plain.append(plain_step(cfg))
         with tempfile.TemporaryDirectory() as folder:
             ours.append(our_step(cfg, Path(folder)))
-        making.append(batch_making(cfg))
     return {
         "lag": lag,
         "plain_step_ms": 1000 * statistics.median(plain),
         "ours_over_plain": spread([mine / theirs for mine, theirs in zip(ours, plain, strict=True)]),
-        "batch_over_plain": spread([mine / theirs for mine, theirs in zip(making, plain, strict=True)]),
     }
+
+
+def batch_share(task: str, overrides: list[str]) -> dict[str, Any]:
+    """What making a batch of a task costs beside the plain step, at the longest lag."""
+    cfg = composed([f"task={task}", *overrides, f"lag={max(STEPS)}", f"max_steps={2 * UNCOUNTED}"])
+    shares = [batch_making(cfg) / plain_step(cfg) for _ in range(REPETITIONS)]
+    return {"task": task, "lag": max(STEPS), "batch_over_plain": spread(shares)}
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """The configuration, as train.py would compose it."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("config", overrides)
+    check(cfg)
+    torch.set_num_threads(cfg.runtime.threads or torch.get_num_threads())
+    return cfg
 
 
 def spread(ratios: list[float]) -> dict[str, float]:
     """Median, least and greatest."""
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def in_words(ratios: dict[str, float]) -> str:
+    """A spread, for the table."""
+    return f"{ratios['median']:.4f}  ({ratios['min']:.4f} to {ratios['max']:.4f})"
 
 
 def main() -> None:
@@ -125,12 +141,16 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
     rows = [compare(lag, arguments.overrides) for lag in STEPS]
-    shown = Table("lag", "plain step", "ours / plain", "making a batch / plain step", title="training step")
+    steps = Table("lag", "plain step", "ours / plain", title="training step")
     for row in rows:
-        ratios = [row[name] for name in ("ours_over_plain", "batch_over_plain")]
-        texts = [f"{ratio['median']:.3f}  ({ratio['min']:.3f} to {ratio['max']:.3f})" for ratio in ratios]
-        shown.add_row(str(row["lag"]), f"{row['plain_step_ms']:.1f} ms", *texts)
-    Console().print(shown)
+        steps.add_row(str(row["lag"]), f"{row['plain_step_ms']:.1f} ms", in_words(row["ours_over_plain"]))
+    Console().print(steps)
+    tasks = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+    shares = [batch_share(task, arguments.overrides) for task in tasks]
+    batches = Table("task", "making a batch / plain step", title=f"batches at lag {max(STEPS)}")
+    for row in shares:
+        batches.add_row(row["task"], in_words(row["batch_over_plain"]))
+    Console().print(batches)
     if arguments.save:
         command = " ".join(["python scripts/benchmark.py", *arguments.overrides])
         result = {
@@ -138,6 +158,7 @@ def main() -> None:
             "environment": environment(torch.device("cpu")),
             "allocator": "stock",
             "rows": rows,
+            "batches": shares,
         }
         write_text(arguments.save, json.dumps(result, indent=1) + "\n")
 
