@@ -80,7 +80,10 @@ def load(name: str, split: Sequence[float], clean: Callable[[str], str] = lambda
     train, val, *test = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     symbols = UNKNOWN + "".join(sorted(set(train + extra) - {UNKNOWN}))
     parts = {"train": train, "val": val, "test": test[0] if test else val}
-    return Corpus(name, sha256, symbols, {part: _numbers(piece, symbols) for part, piece in parts.items()})
+    read = Corpus(name, sha256, symbols, {part: _numbers(piece, symbols) for part, piece in parts.items()})
+    if not read.shortest:
+        raise ValueError(f"corpus {name} is too short to split: it has {len(text)} characters")
+    return read
 
 
 def kjv() -> str:
@@ -109,17 +112,19 @@ def download(url: str, sha256: str, folder: Path) -> Path:
 
     Raises ValueError where it cannot be had, or where it is another file, naming both hashes.
     """
+    http = pooch.HTTPDownloader(timeout=TIMEOUT)
     try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=sha256, path=folder, downloader=_http()))
+        return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=sha256, path=folder, downloader=http))
     except ValueError as error:
         raise ValueError(f"{url} is not the file it was: {error}") from error
     except OSError as error:  # of requests, too
-        why = str(error).splitlines()[0]
+        why = _innermost(error)
         raise ValueError(f"{url} cannot be downloaded ({why}); try again, or give the path of a local file") from error
 
 
-def _http() -> Any:
-    return pooch.HTTPDownloader(timeout=TIMEOUT)
+def _innermost(error: BaseException) -> BaseException:
+    """What began a chain of errors: it says in the fewest words what is wrong."""
+    return _innermost(error.__context__) if error.__context__ else error
 
 
 def _local(name: str) -> str:

@@ -88,8 +88,8 @@ class Text(Task):
 
     def _set_lag(self, lag: int) -> None:
         if not self.min_lag <= lag <= self.max_lag:
-            room = f"{self.max_lag}, half the shortest part of corpus {self.corpus.name}"
-            raise ValueError(f"task text: lag must lie from 1 to {room}, got {lag}")
+            room = f"from 1 to half the shortest part of corpus {self.corpus.name}, which has {self.corpus.shortest}"
+            raise ValueError(f"task text: lag must lie {room} characters, got {lag}")
         self.lag = self.length = lag
 
     def at_lag(self, lag: int) -> Self:

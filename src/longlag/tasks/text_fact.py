@@ -83,10 +83,10 @@ class TextFact(Task):
 
     def _set_lag(self, lag: int) -> None:
         if lag < self.min_lag:
-            raise ValueError(f"task text_fact: lag must be at least {self.min_lag} for {self.facts} facts, got {lag}")
+            raise ValueError(f"task text_fact: lag must be at least {self.min_lag} for facts={self.facts}, got {lag}")
         if lag > self.max_lag:
-            name = self.corpus.name
-            raise ValueError(f"task text_fact: the shortest part of {name} allows a lag of {self.max_lag}, got {lag}")
+            part = f"the shortest part of corpus {self.corpus.name}, of {self.corpus.shortest} characters"
+            raise ValueError(f"task text_fact: {part}, has no window for a lag of {lag}")
         self.lag, self.length = lag, self.shown_at + lag + 1
 
     def at_lag(self, lag: int) -> Self:
