@@ -1,6 +1,7 @@
 """The recipe: what a run leaves behind, that it can be repeated, and how it ends when it cannot go on."""
 
 import json
+import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,14 @@ import longlag
 from longlag import records, run
 from longlag.learner import Learner
 from longlag.measure.lags import over_lags
-from longlag.report.figures import PICTURE
+from longlag.report.figures import FORECASTS, PICTURE
 from longlag.stream import generator
 from longlag.tasks.copy import Copy
 
 KEYS = {
     *("schema", "status", "error", "model", "task", "lag", "seed", "config", "config_hash", "solved", "steps_to_solve"),
     *("sequences_to_solve", "seconds_to_solve", "test", "lag_curve", "gradient", "cost", "environment"),
+    *("training_lags", "data", "example"),
 }
 TIMES = ("seconds", "validation_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
 
@@ -265,3 +267,33 @@ def test_a_batch_that_cannot_be_shared_evenly(run_small, tmp_path: Path):
     with pytest.raises(ValueError, match="batch_size=32 cannot be shared evenly among 3 devices"):
         run_small("trainer=cpu", "trainer.devices=3", "trainer.strategy=ddp")
     assert not (tmp_path / "run").exists()
+
+
+def test_forecasts_of_a_sine_run(run_small):
+    folder, record = run_small("task=sine", "task.window=12")
+    assert (folder / FORECASTS).read_bytes().startswith(b"\x89PNG")
+    assert [{name: len(curve) for name, curve in one.items()} for one in record["example"]["forecasts"]] == [
+        {"observed": 12, "truth": 6, "forecast": 6}
+    ] * 3
+
+
+def test_text_run_keeps_a_sample_and_what_it_read(run_small, tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("In the beginning was the word, and it was long. " * 40, encoding="utf-8")
+    folder, record = run_small("task=text", f"task.corpus={corpus}", "task.sample=30")
+    assert (folder / records.SAMPLE).read_text(encoding="utf-8") == record["example"]["sample"]["text"] + "\n"
+    assert len(record["example"]["sample"]["text"]) == len("The ") + 30
+    assert record["data"]["characters"] == {"train": 1728, "val": 96, "test": 96}
+    assert record["test"]["bits_per_character"] == pytest.approx(record["test"]["loss"] / math.log(2))
+    assert [point["lag"] for point in record["lag_curve"]] == [1, 3, 6, 12]
+    assert longlag.load(folder).record["data"] == record["data"]
+    corpus.write_text("In the beginning was the Word, and it was long. " * 40, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"sha256 {record['data']['sha256']}; it is \w{{64}} now"):
+        longlag.load(folder)
+
+
+def test_accuracy_at_each_position(run_small):
+    _, record = run_small("task=copy", "task.payload=3")
+    positions = record["test"]["accuracy_by_position"]
+    assert len(positions) == 3
+    assert sum(positions) / 3 == pytest.approx(record["test"]["accuracy"])

@@ -257,7 +257,7 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
             loggers.append(build(node, save_dir=str(folder)))
     ours = [logger for logger in loggers if isinstance(logger, Wandb)]
     for logger in ours:
-        logger.declare(task.measures)
+        logger.declare((*task.measures, *task.derived(dict.fromkeys(task.measures, 0.0))))
     try:
         yield loggers
     finally:

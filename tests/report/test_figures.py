@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from longlag import records, report
-from longlag.report.figures import PICTURE, lag_curve, save, terminal_lag_curve
+from longlag.report.figures import FORECASTS, PICTURE, draw, forecasts, lag_curve, save, terminal_lag_curve
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CURVE = [
@@ -41,6 +41,26 @@ def test_picture_shows_what_was_measured():
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {
         "lstm", "chance", "95% interval", "trained at 10",
     }  # fmt: skip
+
+
+FORECAST = {"observed": [0.1, 0.5, 0.9], "truth": [1.0, 0.8], "forecast": [1.1, 0.7]}
+
+
+def test_forecasts_go_on_where_the_samples_end():
+    rows = forecasts(record(3) | {"example": {"forecasts": [FORECAST, FORECAST]}}).axes
+    assert len(rows) == 2
+    for axes in rows:
+        lines = {line.get_label(): line for line in axes.lines}
+        assert list(lines["observed"].get_ydata()) == FORECAST["observed"]
+        for name in ("truth", "forecast"):
+            assert list(lines[name].get_xdata()) == [3, 4]
+            assert list(lines[name].get_ydata()) == FORECAST[name]
+
+
+@pytest.mark.parametrize(("example", "names"), [({}, {PICTURE}), ({"forecasts": [FORECAST]}, {PICTURE, FORECASTS})])
+def test_a_run_has_the_pictures_it_can_have(tmp_path, example, names):
+    draw(record(3) | {"example": example}, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_broken_write_leaves_the_old_picture_and_nothing_else(tmp_path, monkeypatch):

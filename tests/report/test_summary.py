@@ -21,7 +21,7 @@ MEASURED = {"cost": COST, "test": TEST, "lag_curve": CURVE, "gradient": GRADIENT
 
 
 def record(**outcome: object) -> records.Record:
-    config = {"lag": 100, "seed": 0, "trainer": {}}
+    config = {"lag": 100, "seed": 0, "trainer": {}, "task": {"solved_at": 0.99}}
     return records.new(config, "lstm", "copy") | {"status": "finished"} | outcome
 
 
@@ -56,7 +56,28 @@ def test_gradient_over_the_lag_and_one_below_resolution():
 
 
 def test_finished_and_not_solved():
-    assert "not solved" in line_with("status", shown(table(record(**MEASURED))))
+    assert "not solved: validation accuracy below 0.99" in line_with("status", shown(table(record(**MEASURED))))
+
+
+def test_finished_where_nothing_counts_as_solved():
+    config = {"lag": 64, "seed": 0, "trainer": {}, "task": {"solved_at": None}}
+    lines = shown(table(record(**MEASURED) | {"config": config}))
+    assert "finished" in line_with("status", lines)
+    assert "solved" not in lines
+
+
+def test_the_other_figures_of_a_task():
+    positions = {"accuracy_by_position": [1.0, 0.98, 0.7]}
+    assert "1.00 0.98 0.70" in line_with("by position", shown(table(record(test=TEST | positions))))
+    assert "1.234 bits per character" in shown(table(record(test=TEST | {"bits_per_character": 1.234})))
+
+
+def test_generated_text_is_shown_as_it_is(tmp_path):
+    screen = console()
+    sample = {"temperature": 0.8, "prompt": "The ", "text": "The [bold]king\nof Israel"}
+    show(record(**MEASURED, example={"sample": sample}), tmp_path, screen)
+    assert "The [bold]king" in screen.file.getvalue()
+    assert "of Israel" in screen.file.getvalue()
 
 
 @pytest.mark.parametrize("cost", [{}, COST])
@@ -76,13 +97,18 @@ def test_error_is_shown_as_it_is(error):
     assert error in shown(table(record(status="failed", error=error)))
 
 
-def test_everything_is_shown():
+def test_everything_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "outputs" / "run"
+    folder.mkdir(parents=True)
+    (folder / "lag_curve.png").touch()
     screen = console()
-    show(record(**MEASURED, **SOLVED), Path("outputs/run"), screen)
+    show(record(**MEASURED, **SOLVED), folder, screen)
     lines = screen.file.getvalue()
     assert "chance 0.125" in lines
     assert "accuracy against lag" in lines
     assert "outputs/run/lag_curve.png" in lines
+    assert "forecasts.png" not in lines
     assert "outputs/run/record.json" in lines
 
 

@@ -50,7 +50,7 @@ def forecasts(record: Record) -> Figure:
         axes.plot(blank, one["truth"], "-", color=GREY, linewidth=1, label="truth")
         axes.plot(blank, one["forecast"], ".-", color=BLUE, markersize=4, linewidth=1, label="forecast")
         axes.spines[["top", "right"]].set_visible(False)
-    rows[0].legend(frameon=False, fontsize=8, loc="upper left", ncols=3)
+    figure.legend(*rows[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     rows[0].set_title(f"{record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}", fontsize=10)
     rows[-1].set_xlabel("step")
     return figure

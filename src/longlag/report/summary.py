@@ -62,6 +62,8 @@ def _rows(record: Record) -> list[tuple[str, str]]:
         if positions := test.get("accuracy_by_position"):
             rows.append(("by position", " ".join(f"{accuracy:.2f}" for accuracy in positions)))
         rows.append(("test loss", f"{test['loss']:.4f}   (without memory {test['memoryless_loss']:.4f})"))
+        if "bits_per_character" in test:
+            rows.append(("", f"{test['bits_per_character']:.3f} bits per character"))
     rows += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
     if cost.get("seconds") is not None:
         rows.append(("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s, {cost['parameters']:,} parameters"))
@@ -72,7 +74,8 @@ def _status(record: Record) -> str:
     if record["status"] != "finished":
         return f"{record['status']}: {record['error']}"
     if not record["solved"]:
-        return "not solved"
+        wanted = record["config"].get("task", {}).get("solved_at")
+        return "finished" if wanted is None else f"not solved: validation accuracy below {wanted}"
     seconds = f"{record['seconds_to_solve']:.0f} s"
     return f"solved at step {record['steps_to_solve']} ({record['sequences_to_solve']:,} sequences, {seconds})"
 
