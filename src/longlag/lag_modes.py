@@ -1,7 +1,6 @@
 """The lag of the training sequences: the task's own, drawn anew, or growing. Validation and test keep to `lag`."""
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,16 @@ class Fixed:
     def __init__(self, task: Task):
         self.task = task.part("train")
         self.growth = [{"batch": 0, "lag": task.lag}]  # from which batch on which lag; the record has it
-        self._at = cache(self.task.at_lag)
+        self._made = {task.lag: self.task}
 
     @property
     def lag(self) -> int:
         """The largest lag that is trained now."""
         return self.growth[-1]["lag"]
+
+    def until(self, batches: int) -> list[dict[str, int]]:
+        """The growth within the first `batches` batches."""
+        return [stage for stage in self.growth if stage["batch"] < batches]
 
     def task_of(self, batch: int, rng: np.random.Generator) -> Task:
         """The task that global batch number `batch` is drawn from; `rng` is that batch's."""
@@ -33,13 +36,18 @@ class Fixed:
     def heed(self, step: int, accuracy: float) -> None:
         """Hear the mean training accuracy of the steps before `step`, the same on every device."""
 
+    def _at(self, lag: int) -> Task:
+        if lag not in self._made:
+            self._made[lag] = self.task.at_lag(lag)
+        return self._made[lag]
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
-        return {"growth": self.growth}
+        return {"growth": list(self.growth)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.growth = state["growth"]
+        self.growth = list(state["growth"])
 
 
 class Uniform(Fixed):
@@ -86,7 +94,8 @@ class Curriculum(Fixed):
         return self._at([stage["lag"] for stage in self.growth if stage["batch"] <= batch][-1])
 
     def heed(self, step: int, accuracy: float) -> None:
-        """Grow where the accuracy is good enough."""
-        if accuracy >= self.threshold and self.lag < self.task.lag:
+        """Grow where the accuracy is good enough, and is not of the lag before."""
+        heard = step > self.growth[-1]["batch"]
+        if heard and accuracy >= self.threshold and self.lag < self.task.lag:
             longer = max(self.lag + 1, math.floor(self.lag * self.factor))
             self.growth.append({"batch": step + 1, "lag": min(longer, self.task.lag)})

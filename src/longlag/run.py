@@ -91,7 +91,7 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
                 streams = Streams(the_task, training_lags, cfg.seed, cfg.batch_size, cfg.validation.sequences)
                 trainer.fit(learner, streams)
         finally:
-            record |= outcome(watch, cfg.batch_size) | {"training_lags": training_lags.growth}
+            record |= outcome(watch, cfg.batch_size) | {"training_lags": training_lags.until(trainer.global_step)}
             record["cost"] = parameters(network) | cost(watch, trainer)
         if is_first:
             load_weights(network, folder)

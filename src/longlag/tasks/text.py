@@ -34,9 +34,9 @@ class Text(Task):
     second half of the test part, *the same ones at every c*, each from the last c characters alone.
 
     A model that remembers nothing does not even know the character before: `chance` is the share of the commonest
-    character of the training part, `memoryless_loss` the entropy of its characters. With a frozen random core a
-    trained read-out is far above that, since the last few characters, which every state holds, tell much of the next
-    one; hence the lag curve.
+    character of the training part, `memoryless_loss` the entropy of its characters. A trained read-out on a frozen
+    random core is well above that (accuracy .27 to .34 on `kjv`), since the last character, which every state holds,
+    tells much of the next one; hence the lag curve.
 
     Args:
         lag: context window in characters, from 1 to half the shortest part.
@@ -68,15 +68,16 @@ class Text(Task):
         sample: int = 400,
         solved_at: float | None = None,
     ):
-        if not prompt:
+        if not str(prompt):
             raise ValueError("task.prompt must not be empty")
-        if temperature <= 0:
+        if not 0 < temperature < math.inf:
             raise ValueError(f"task.temperature must be above 0, got {temperature}")
         if sample < 0:
             raise ValueError(f"task.sample must be at least 0, got {sample}")
         self.corpus = corpora.load(str(corpus), split)
         self.split, self.prompt, self.temperature, self.sample = split, str(prompt), temperature, sample
         self.solved_at = solved_at
+        self._prompt: list[int] = self.corpus.encode(self.prompt).tolist()
         self.tokens = self.outputs = len(self.corpus.symbols)
         self.max_lag = self.corpus.shortest // 2
         self._shares = np.bincount(self.corpus.parts["train"], minlength=self.tokens) / len(self.corpus.parts["train"])
@@ -138,14 +139,14 @@ class Text(Task):
     @torch.no_grad()
     def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
         """Generated text: each character drawn from what the network expects after the last `lag` ones."""
-        numbers = self.corpus.encode(self.prompt).tolist()
+        numbers = self._prompt.copy()
         for _ in range(self.sample):
             window = torch.tensor([numbers[-self.lag :]])
             logits = predict(window, torch.tensor([[window.shape[1] - 1]]))[0, 0].double().cpu()
             logits[0] = -math.inf  # a character it has never seen
-            shares = torch.softmax(logits / self.temperature, dim=0).numpy()
+            shares = torch.softmax((logits - logits.max()) / self.temperature, dim=0).numpy()
             numbers.append(int(rng.choice(len(shares), p=shares / shares.sum())))
-        text = self.prompt + self.corpus.decode(numbers[len(self.prompt) :])
+        text = self.prompt + self.corpus.decode(numbers[len(self._prompt) :])
         return {"sample": {"temperature": self.temperature, "prompt": self.prompt, "text": text}}
 
     def oracle(self, batch: Batch) -> Tensor:

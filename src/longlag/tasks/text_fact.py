@@ -18,7 +18,7 @@ from longlag.tasks.text import DEFAULT_SPLIT
 NAMES = ("Anna", "Boaz", "Cain", "Dina", "Esau", "Joel", "Leah", "Mary", "Noah", "Ruth")  # of one length
 QUESTION = "The code of {} is "
 FACT = QUESTION + "{}. "
-PATTERN = re.compile(r"\d|The code of ")  # what the filler must not hold
+PATTERN = re.compile(r"\d|The code of")  # what the filler must not hold
 DIGITS = "0123456789"
 BEFORE = len(QUESTION.format(NAMES[0]))  # characters of a fact before its digit
 WIDTH = len(FACT.format(NAMES[0], 0))
@@ -28,7 +28,7 @@ QUERY = 1 + BEFORE  # a blank before it
 class TextFact(Task):
     """Remember a digit that a sentence told, through `lag` characters of real text: copy's twin in words.
 
-    With one fact, at lag 44 (the step of the digit is numbered 20, as it is with one fact at every lag)::
+    With facts=1, at lag 44::
 
         step     0                   20                                          64
         input    The code of Anna is 7. d of Israel out of Egypt,  The code of Anna is_
@@ -36,9 +36,10 @@ class TextFact(Task):
         scored                                                                        ^
 
     The digit is shown at step s and must be produced at step s + `lag`, where the question ends in a blank (_). The
-    text between is a window of a corpus, another in each split, without any digit and without "The code of ". With
-    several facts the question is about one of them; they stand side by side and their names differ, so that names must
-    be remembered with digits. Text fills the places before the asked fact, whose step is always the same.
+    text between is a window of a corpus, another in each split, without any digit and without "The code of". Several
+    facts stand one after the other, about different names, and the question is about any one of them; after it the
+    text goes on to the common length. At one fixed lag a player who counts steps needs no names: the digit stands `lag`
+    steps back. Trained with lag_mode=uniform, it has to remember which name goes with which digit.
 
     Names and digits are drawn uniformly and independently: a model that remembers nothing is right in 1/10 and pays
     ln 10 nats, whatever the lag.
@@ -74,9 +75,9 @@ class TextFact(Task):
         self.corpus = corpora.load(str(corpus), split, clean=_without_facts, extra=sentences)
         self._text = self.corpus.parts["train"]
         self.tokens = len(self.corpus.symbols)
-        self.shown_at = (facts - 1) * WIDTH + BEFORE  # step of the digit that is asked for
         self.min_lag = facts * WIDTH - BEFORE - 1 + QUERY
-        self.max_lag = self.corpus.shortest - self.shown_at - 1
+        self.last_digit = (facts - 1) * WIDTH + BEFORE  # its step
+        self.max_lag = self.corpus.shortest - self.last_digit - 1
         self._facts = np.array([[self.corpus.encode(FACT.format(name, digit)) for digit in DIGITS] for name in NAMES])
         self._queries = np.array([self.corpus.encode(" " + QUESTION.format(name)) for name in NAMES])
         self._set_lag(lag)
@@ -87,7 +88,7 @@ class TextFact(Task):
         if lag > self.max_lag:
             part = f"the shortest part of corpus {self.corpus.name}, of {self.corpus.shortest} characters"
             raise ValueError(f"task text_fact: {part}, has no window for a lag of {lag}")
-        self.lag, self.length = lag, self.shown_at + lag + 1
+        self.lag, self.length = lag, self.last_digit + lag + 1
 
     def at_lag(self, lag: int) -> Self:
         """The same task at another lag."""
@@ -114,12 +115,10 @@ class TextFact(Task):
         digits = rng.integers(0, len(DIGITS), (sequences, self.facts))
         asked = rng.integers(0, self.facts, sequences)
         row = np.arange(sequences)
-        places = inputs[:, : (2 * self.facts - 1) * WIDTH].reshape(sequences, -1, WIDTH)  # the asked one is the middle
-        places[row[:, None], self.facts - 1 - asked[:, None] + np.arange(self.facts)] = self._facts[names, digits]
-        inputs[:, : places.shape[1] * WIDTH] = places.reshape(sequences, -1)
-        inputs[:, -QUERY:] = self._queries[names[row, asked]]
-        steps = torch.full((sequences, 1), self.length - 1)
-        return Batch(torch.from_numpy(inputs), torch.from_numpy(digits[row, asked, None]), steps)
+        inputs[:, : self.facts * WIDTH] = self._facts[names, digits].reshape(sequences, -1)
+        due = asked * WIDTH + BEFORE + self.lag
+        inputs[row[:, None], due[:, None] + np.arange(1 - QUERY, 1)] = self._queries[names[row, asked]]
+        return Batch(*map(torch.from_numpy, (inputs, digits[row, asked, None], due[:, None])))
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy (nats) and right or not, at the end of the question."""
@@ -127,7 +126,7 @@ class TextFact(Task):
 
     def oracle(self, batch: Batch) -> Tensor:
         """Reads the digit where it was shown."""
-        digit = batch.inputs[:, self.shown_at, None] - int(self.corpus.encode(DIGITS[0])[0])
+        digit = batch.inputs.gather(1, batch.steps - self.lag) - int(self.corpus.encode(DIGITS[0])[0])
         return 100.0 * F.one_hot(digit, self.outputs).float()
 
     def blind(self, batch: Batch) -> Tensor:
