@@ -15,13 +15,14 @@ from longlag.cli import main
 LONGER = max(len(MODELS), len(TASKS))
 DIAGONAL = [pair for pair, _ in zip(zip(cycle(MODELS), cycle(TASKS), strict=False), range(LONGER), strict=False)]
 SMALL = [
-    "lag=12",
+    "lag=24",
     "max_steps=20",
     "validation.every=10",
     "validation.sequences=16",
     "eval.sequences=16",
     "batch_size=8",
 ]
+EXAMPLES = {"forecasts": "forecasts.png", "sample": "sample.txt"}
 MEASURES = ("loss", "accuracy")
 
 
@@ -36,7 +37,9 @@ def test_command(model: str, task: str, tmp_path: Path, monkeypatch: pytest.Monk
     record = records.read(folder)
     assert (record["status"], record["model"], record["task"]) == ("finished", model, task)
     assert record["cost"]["steps"] == 20 or record["solved"]
-    assert {path.name for path in folder.iterdir()} == {"record.json", "model.ckpt", "lag_curve.png", "metrics.csv"}
+    examples = {EXAMPLES[name] for name in record["example"]}
+    files = {"record.json", "model.ckpt", "lag_curve.png", "metrics.csv"}
+    assert {path.name for path in folder.iterdir()} == files | examples
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     expected = {f"{split}/{name}" for split in ("train", "val") for name in MEASURES}
