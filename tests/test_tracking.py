@@ -111,6 +111,19 @@ def test_the_picture_is_the_runs(tracked, tmp_path: Path):
     assert picture.read_bytes() == (tmp_path / "run" / "lag_curve.png").read_bytes()
 
 
+def test_generated_text_and_the_figures_of_a_text_run_reach_it(run_small, tmp_path: Path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("In the beginning was the word, and it was long. " * 40, encoding="utf-8")
+    _, record = run_small("logger=wandb", "task=text", f"task.corpus={corpus}", "task.sample=30")
+    (file,) = offline_runs(tmp_path)[0].glob("files/media/table/example/*.table.json")
+    sample = record["example"]["sample"]
+    assert json.loads(file.read_text(encoding="utf-8"))["data"] == [list(sample.values())]
+    found = inspect(tmp_path)
+    axes = {metric.get("name"): metric.get("step_metric") for metric in of_type(found, "metric")}
+    assert axes["lag_curve/bits_per_character"] == "lag_curve/lag"
+    assert summary_of(found)["test/perplexity"] == record["test"]["perplexity"]
+
+
 def test_metric_names_are_exact(tracked):
     defined = of_type(tracked[1], "metric")
     axes = {metric.get("name"): metric.get("step_metric") for metric in defined}

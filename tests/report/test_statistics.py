@@ -1,8 +1,27 @@
-"""Intervals against published values."""
+"""Intervals against published values, and what a set of runs comes to where the answer is known."""
 
+import numpy as np
 import pytest
 
-from longlag.report.statistics import wilson
+from longlag.report.statistics import (
+    Comparison,
+    Estimate,
+    accuracy_horizon,
+    improvement,
+    interquartile_mean,
+    mean,
+    median_to_solve,
+    success_rate,
+    wilson,
+)
+
+
+def solved_at(*steps: int | None) -> list[dict]:
+    return [{"solved": step is not None, "steps_to_solve": step} for step in steps]
+
+
+def measured_at(**accuracy: float) -> dict:
+    return {"lag_curve": [{"lag": int(lag[1:]), "accuracy": score} for lag, score in accuracy.items()]}
 
 
 @pytest.mark.parametrize(
@@ -22,3 +41,79 @@ def test_all_right_is_not_certainty():
 def test_more_confidence_is_wider():
     narrow, wide = wilson(0.5, 100), wilson(0.5, 100, confidence=0.99)
     assert wide[0] < narrow[0] < 0.5 < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize(
+    ("steps", "rate"), [((100, 200, 300), 1.0), ((100, None, 300), 2 / 3), ((None, None, None), 0.0), ((50,), 1.0)]
+)
+def test_success_rate_has_wilsons_interval(steps, rate):
+    assert success_rate(solved_at(*steps)) == Estimate(rate, *wilson(rate, len(steps)), len(steps))
+
+
+@pytest.mark.parametrize(
+    ("steps", "median"),
+    [
+        ((300, 100, 200), 200),
+        ((100, 200), 150),
+        ((100, None, 200), 200),
+        ((100, None, None), None),
+        ((100, None), None),
+        ((None,), None),
+        ((70,), 70),
+    ],
+)
+def test_unsolved_runs_count_in_the_median(steps, median):
+    assert median_to_solve(solved_at(*steps)) == median
+
+
+def test_mean_interval_of_many_values_is_the_normal_one():
+    values = np.random.default_rng(1).normal(0.5, 0.1, 400)
+    estimate = mean(values)
+    error = values.std() / 20
+    assert estimate.value == pytest.approx(values.mean())
+    assert estimate.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
+    assert estimate.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
+    assert mean(values) == estimate
+
+
+def test_interquartile_mean_forgets_the_extremes():
+    estimate = interquartile_mean([0.0, 0.5, 0.6, 1.0])
+    assert estimate.value == pytest.approx(0.55)
+    assert estimate.low <= estimate.value <= estimate.high
+    assert interquartile_mean([-99.0, 0.5, 0.6, 99.0]).value == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize("estimate", [mean, interquartile_mean])
+def test_seeds_that_agree_and_a_single_seed(estimate):
+    assert estimate([0.7, 0.7, 0.7]) == Estimate(pytest.approx(0.7), pytest.approx(0.7), pytest.approx(0.7), 3)
+    assert estimate([0.7]) == Estimate(pytest.approx(0.7), None, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "probability"),
+    [([1.0, 2.0], [0.0], 1.0), ([0.0], [1.0, 2.0], 0.0), ([1.0], [1.0], 0.5), ([3.0, 1.0], [2.0], 0.5)],
+)
+def test_few_seeds_have_a_probability_and_no_p_value(ours, theirs, probability):
+    assert improvement(ours, theirs) == Comparison(probability, None)
+    assert improvement([1.0] * 9, [0.0] * 4).p_value is None
+
+
+def test_five_seeds_that_are_all_better_are_the_most_extreme_of_252_orders():
+    assert improvement([6, 7, 8, 9, 10], [1, 2, 3, 4, 5]) == Comparison(1.0, pytest.approx(2 / 252))
+
+
+def test_equal_sets_are_no_improvement():
+    assert improvement([0.5] * 6, [0.5] * 6) == Comparison(0.5, pytest.approx(1.0))
+
+
+def test_accuracy_horizon():
+    assert accuracy_horizon(measured_at(_10=1.0, _20=0.9, _40=0.89)) == 20
+    assert accuracy_horizon(measured_at(_10=0.2, _20=0.95, _40=0.3)) == 20
+    assert accuracy_horizon(measured_at(_10=0.5)) is None
+    assert accuracy_horizon({"lag_curve": []}) is None
+
+
+@pytest.mark.parametrize("statistic", [success_rate, median_to_solve, mean, interquartile_mean])
+def test_nothing_has_no_statistics(statistic):
+    with pytest.raises(ValueError, match="no runs"):
+        statistic([])

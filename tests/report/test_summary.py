@@ -68,7 +68,7 @@ def test_finished_where_nothing_counts_as_solved():
 
 def test_the_other_figures_of_a_task():
     positions = {"accuracy_by_position": [1.0, 0.98, 0.7]}
-    assert "1.00 0.98 0.70" in line_with("by position", shown(table(record(test=TEST | positions))))
+    assert "1.00 0.98 0.70   (worst: number 3)" in line_with("by position", shown(table(record(test=TEST | positions))))
     assert "1.234 bits per character" in shown(table(record(test=TEST | {"bits_per_character": 1.234})))
 
 

@@ -1,9 +1,124 @@
-"""Statistics of records. Needs no torch."""
+"""Statistics of sets of runs: pure functions of numbers and records. Needs no torch.
 
-from scipy.stats import binomtest
+A set is the runs of one cell that differ in their seed. What too few seeds cannot tell is None, never a guess.
+"""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import binomtest, bootstrap, permutation_test, trim_mean
+
+from longlag.records import Record
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+ENOUGH_SEEDS = 5  # of each side: with three, no permutation test can go below p = .1
+ACCURATE = 0.9  # an accuracy horizon reaches as far as this
 
 
-def wilson(fraction: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+class Estimate(NamedTuple):
+    """A value, the 95% interval around it (None where it cannot be had), and the number of runs behind it."""
+
+    value: float
+    low: float | None
+    high: float | None
+    runs: int
+
+
+def wilson(fraction: float, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's interval (1927) for `fraction` of `trials` independent trials, to the nearest success."""
     interval = binomtest(round(fraction * trials), trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def success_rate(records: Sequence[Record]) -> Estimate:
+    """Share of runs that were solved, with Wilson's interval. Raises ValueError where there is no run."""
+    _some(records)
+    rate = sum(record["solved"] for record in records) / len(records)
+    return Estimate(rate, *wilson(rate, len(records)), len(records))
+
+
+def median_to_solve(records: Sequence[Record], what: str = "steps_to_solve") -> float | None:
+    """Median over all runs of what solving took; None where it lies beyond the budget.
+
+    A run that was not solved took more than any that was: it counts, as infinitely many. Leaving such runs out would
+    make a model that is solved now and then look fast.
+
+    Args:
+        records: of one budget.
+        what: `steps_to_solve`, `sequences_to_solve` or `seconds_to_solve`.
+    """
+    _some(records)
+    taken = [float("inf") if record[what] is None else float(record[what]) for record in records]
+    median = statistics.median(taken)
+    return None if median == float("inf") else median
+
+
+def mean(values: Iterable[float]) -> Estimate:
+    """Mean with a percentile-bootstrap interval; of one value, none."""
+    return _bootstrapped(list(values), np.mean)
+
+
+def interquartile_mean(values: Iterable[float]) -> Estimate:
+    """Mean of the middle half, with a percentile-bootstrap interval (Agarwal et al. 2021); of one value, none."""
+    return _bootstrapped(list(values), _middle_half)
+
+
+def accuracy_horizon(record: Record) -> int | None:
+    """The largest lag of the curve at which the trained network scores at least .9; None where it does nowhere."""
+    return max((point["lag"] for point in record["lag_curve"] if point["accuracy"] >= ACCURATE), default=None)
+
+
+class Comparison(NamedTuple):
+    """How often one set beats the other, and the p-value; None under five seeds a side."""
+
+    probability: float
+    p_value: float | None
+
+
+def improvement(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
+    """Probability that a run of ours scores higher than one of theirs, ties half, with a two-sided permutation test.
+
+    Raises ValueError where a side is empty.
+    """
+    _some(ours)
+    _some(theirs)
+    probability = _beats(np.asarray(ours), np.asarray(theirs))
+    if min(len(ours), len(theirs)) < ENOUGH_SEEDS:
+        return Comparison(probability, None)
+    test = permutation_test(
+        (ours, theirs),
+        lambda a, b: _beats(a, b) - 0.5,
+        n_resamples=RESAMPLES,
+        alternative="two-sided",
+        rng=np.random.default_rng(0),
+    )
+    return Comparison(probability, float(test.pvalue))
+
+
+def _beats(ours: np.ndarray, theirs: np.ndarray) -> float:
+    difference = ours[:, None] - theirs
+    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+
+
+def _middle_half(values: Any, axis: int = -1) -> Any:
+    return trim_mean(values, 0.25, axis=axis)
+
+
+def _bootstrapped(values: list[float], statistic: Any) -> Estimate:
+    _some(values)
+    value = float(statistic(np.asarray(values), axis=-1))
+    if len(values) == 1:
+        return Estimate(value, None, None, 1)
+    resampled = bootstrap(
+        (values,), statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
+    )
+    interval = resampled.confidence_interval
+    return Estimate(value, float(interval.low), float(interval.high), len(values))
+
+
+def _some(values: Sequence[Any]) -> None:
+    if len(values) == 0:
+        raise ValueError("statistics of no runs")

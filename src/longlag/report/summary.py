@@ -60,7 +60,8 @@ def _rows(record: Record) -> list[tuple[str, str]]:
     if test:
         rows.append(("test accuracy", f"{test['accuracy']:.3f}   (chance {test['chance']:.3f})"))
         if positions := test.get("accuracy_by_position"):
-            rows.append(("by position", " ".join(f"{accuracy:.2f}" for accuracy in positions)))
+            worst = f"   (worst: number {positions.index(min(positions)) + 1})" if len(positions) > 1 else ""
+            rows.append(("by position", " ".join(f"{accuracy:.2f}" for accuracy in positions) + worst))
         rows.append(("test loss", f"{test['loss']:.4f}   (without memory {test['memoryless_loss']:.4f})"))
         if "bits_per_character" in test:
             rows.append(("", f"{test['bits_per_character']:.3f} bits per character"))
