@@ -38,7 +38,7 @@ def test_command(model: str, task: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert (record["status"], record["model"], record["task"]) == ("finished", model, task)
     assert record["cost"]["steps"] == 20 or record["solved"]
     examples = {EXAMPLES[name] for name in record["example"]}
-    files = {"record.json", "model.ckpt", "lag_curve.png", "metrics.csv"}
+    files = {"record.json", "model.ckpt", "lag_curve.png", "gradient.png", "metrics.csv"}
     assert {path.name for path in folder.iterdir()} == files | examples
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))

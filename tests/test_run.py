@@ -12,18 +12,19 @@ import torch
 
 import longlag
 from longlag import records, run
+from longlag.callbacks import ProbeGradients
 from longlag.learner import Learner
 from longlag.measure.lags import over_lags
-from longlag.report.figures import FORECASTS, PICTURE
+from longlag.report.figures import FORECASTS, GRADIENT, PICTURE
 from longlag.stream import generator
 from longlag.tasks.copy import Copy
 
 KEYS = {
     *("schema", "status", "error", "model", "task", "lag", "seed", "config", "config_hash", "solved", "steps_to_solve"),
     *("sequences_to_solve", "seconds_to_solve", "test", "lag_curve", "gradient", "cost", "environment"),
-    *("training_lags", "data", "example"),
+    *("training_lags", "gradient_scalars", "data", "example"),
 }
-TIMES = ("seconds", "validation_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
+TIMES = ("seconds", "validation_seconds", "probe_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
 
 
 def repeatable(record: records.Record) -> records.Record:
@@ -66,8 +67,10 @@ def test_record_has_sane_figures(run_small):
     assert [point["lag"] for point in record["lag_curve"]] == [3, 6, 12]
     assert record["test"]["loss"] == record["lag_curve"][1]["loss"]
     assert {(point["step"], point["distance"]) for point in record["gradient"]} == {
-        (step, distance) for step in (0, 4) for distance in (0, 1, 2, 4, 6)
+        (step, distance) for step in (0, 1, 3, 4) for distance in (0, 1, 2, 4, 6)
     }
+    assert [scalars["step"] for scalars in record["gradient_scalars"]] == [0, 1, 3, 4]
+    assert all(scalars["log10_over_lag"] < 0 for scalars in record["gradient_scalars"])
     cost = record["cost"]
     assert cost["steps"] == 4
     assert cost["parameters"] == sum(weight.numel() for weight in saved_weights(folder).values())
@@ -78,7 +81,7 @@ def test_record_has_sane_figures(run_small):
 
 def test_folder_holds_the_run_and_nothing_half_written(run_small):
     folder, _ = run_small()
-    assert {path.name for path in folder.iterdir()} == {records.FILE, records.WEIGHTS, PICTURE}
+    assert {path.name for path in folder.iterdir()} == {records.FILE, records.WEIGHTS, PICTURE, GRADIENT}
     assert (folder / PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
@@ -297,3 +300,15 @@ def test_accuracy_at_each_position(run_small):
     positions = record["test"]["accuracy_by_position"]
     assert len(positions) == 3
     assert sum(positions) / 3 == pytest.approx(record["test"]["accuracy"])
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+def test_probing_changes_nothing(run_small, tmp_path, monkeypatch, model):
+    dropout = ["model.num_layers=2", "model.dropout=0.3", "max_steps=12", f"model={model}"]
+    probed, record = run_small(*dropout, folder=tmp_path / "probed")
+    monkeypatch.setattr(ProbeGradients, "at", lambda *_, **__: None)
+    plain, without = run_small(*dropout, folder=tmp_path / "plain")
+    assert len(record["gradient_scalars"]) == 5
+    assert without["gradient_scalars"] == []
+    for name, value in saved_weights(probed).items():
+        assert torch.equal(value, saved_weights(plain)[name]), name

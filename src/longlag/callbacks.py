@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+from longlag.measure.gradients import Profile, scheduled
 from longlag.tasks.task import Batch
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,33 @@ class Watch(pl.Callback):
         """A single good validation, at the last step, does not count."""
         if not self.solved:
             self.steps_to_solve = self.seconds_to_solve = None
+
+
+class ProbeGradients(pl.Callback):
+    """Measures the gradient over distance as training goes on: at steps 1, 3, 10, 30, …
+
+    The network and every random state are left as they were: a run ends with the same weights without it.
+
+    Attributes:
+        profiles: what was measured.
+        seconds: wall time it took during training.
+    """
+
+    def __init__(self, measure: Callable[[int], Profile]):
+        self.measure = measure
+        self.profiles: list[Profile] = []
+        self.seconds = 0.0
+
+    def at(self, step: int) -> None:
+        """Measure now; at one step of the training the last measurement counts."""
+        self.profiles = [profile for profile in self.profiles if profile.step != step] + [self.measure(step)]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Measure where the schedule says so."""
+        if trainer.is_global_zero and scheduled(trainer.global_step):
+            started = time.monotonic()
+            self.at(trainer.global_step)
+            self.seconds += time.monotonic() - started
 
 
 class ShowProgress(pl.Callback):

@@ -44,6 +44,7 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
         "test": {},
         "lag_curve": [],
         "gradient": [],
+        "gradient_scalars": [],
         "data": {},
         "example": {},
         "cost": {},

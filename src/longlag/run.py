@@ -22,10 +22,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from longlag import records
-from longlag.callbacks import ShowProgress, Watch, showing_test
+from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.learner import Learner
 from longlag.measure.cost import environment, parameters, peak_memory_bytes
-from longlag.measure.gradients import SEQUENCES, gradient_over_distance
+from longlag.measure.gradients import SEQUENCES, Profile, gradient_over_distance
 from longlag.measure.lags import default_lags, over_lags, score
 from longlag.network import Network
 from longlag.records import Record
@@ -77,7 +77,8 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
     training_lags = build(cfg.lag_mode, task=the_task)
     learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(the_task.solved_at)
-    trainer = make_trainer(cfg, folder, [watch, ShowProgress(f"{model} · {task} · lag {cfg.lag}")])
+    probe = ProbeGradients(partial(measure_gradients, network, the_task, cfg.seed))
+    trainer = make_trainer(cfg, folder, [watch, probe, ShowProgress(f"{model} · {task} · lag {cfg.lag}")])
     record = records.new(plain(cfg), model, task) | {"data": the_task.provenance}
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
     if is_first:
@@ -85,20 +86,22 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
 
     with tracking(cfg, folder, record, the_task) as trainer.loggers, records.recording(record, folder, is_first):
         record["environment"] = environment(trainer.strategy.root_device)
-        record["gradient"] = probe(network, the_task, cfg.seed, step=0)
         try:
+            probe.at(step=0)
             with quietly():
                 streams = Streams(the_task, training_lags, cfg.seed, cfg.batch_size, cfg.validation.sequences)
                 trainer.fit(learner, streams)
         finally:
             record |= outcome(watch, cfg.batch_size) | {"training_lags": training_lags.until(trainer.global_step)}
-            record["cost"] = parameters(network) | cost(watch, trainer)
+            record["cost"] = parameters(network) | cost(watch, probe, trainer)
+            record |= gradients(probe)
         if is_first:
             load_weights(network, folder)
             started = time.monotonic()
             record |= measure(network.to(trainer.strategy.root_device), the_task, cfg, lags)
             record["cost"]["test_seconds"] = time.monotonic() - started
-            record["gradient"] += probe(network, the_task, cfg.seed, trainer.global_step)
+            probe.at(trainer.global_step)
+            record |= gradients(probe)
             record["example"] = example(network, the_task, cfg.seed)
             figures.draw(record, folder)
             if sample := record["example"].get("sample"):
@@ -209,9 +212,17 @@ def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> d
     return {"test": {**test, **task.baselines, "sequences": cfg.eval.sequences}, "lag_curve": curve}
 
 
-def probe(network: Network, task: Task, seed: int, step: int) -> list[dict[str, Any]]:
+def measure_gradients(network: Network, task: Task, seed: int, step: int) -> Profile:
     """The gradient over distance, on the first validation sequences."""
     return gradient_over_distance(network, task, next(fixed_batches(task, "val", seed, SEQUENCES)), step)
+
+
+def gradients(probe: ProbeGradients) -> dict[str, Any]:
+    """The gradient over distance at every step it was measured at, as the record has it."""
+    return {
+        "gradient": [point for profile in probe.profiles for point in profile.points],
+        "gradient_scalars": [profile.scalars for profile in probe.profiles],
+    }
 
 
 def example(network: Network, task: Task, seed: int) -> dict[str, Any]:
@@ -233,13 +244,14 @@ def outcome(watch: Watch, batch_size: int) -> dict[str, Any]:
     }
 
 
-def cost(watch: Watch, trainer: pl.Trainer) -> dict[str, Any]:
+def cost(watch: Watch, probe: ProbeGradients, trainer: pl.Trainer) -> dict[str, Any]:
     """Time and memory of the training, as the record has it; tokens per second are of the training steps alone."""
-    stepping = watch.seconds - watch.validation_seconds
+    stepping = watch.seconds - watch.validation_seconds - probe.seconds
     return {
         "steps": trainer.global_step,
         "seconds": watch.seconds,
         "validation_seconds": watch.validation_seconds,
+        "probe_seconds": probe.seconds,
         "tokens_per_second": watch.tokens / stepping if stepping > 0 else None,
         "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
     }

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from longlag.measure.gradients import gradient_over_distance, log10_norm
+from longlag.measure.gradients import Profile, gradient_over_distance, log10_norm, scheduled
 from longlag.models.gru import GRU
 from longlag.models.lstm import LSTM
 from longlag.models.lstm_scratch import LSTMScratch
@@ -29,6 +30,18 @@ class Linear(nn.Module):
         return torch.tril(torch.pow(self.a, distance.clamp_min(0))) @ x
 
 
+class Attention(nn.Module):
+    """Causal attention whose queries and keys are zero, and whose values are the inputs: the mean of all so far."""
+
+    def __init__(self, input_size: int):
+        super().__init__()
+        self.hidden_size = input_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        nothing = torch.zeros_like(x)
+        return nn.functional.scaled_dot_product_attention(nothing, nothing, x, is_causal=True)
+
+
 class Delay(nn.Module):
     """h_t = x_{t-lag}."""
 
@@ -48,7 +61,7 @@ def connect(task: Copy, make: type[nn.Module], **knobs: object) -> Network:
 def profile(network: Network, task: Copy) -> dict[int, float | None]:
     """log10 g(k) at each distance k."""
     (batch,) = fixed_batches(task, "val", 0, 4)
-    points = gradient_over_distance(network, task, batch, step=7)
+    points = gradient_over_distance(network, task, batch, step=7).points
     assert {point["step"] for point in points} == {7}
     return {point["distance"]: point["log10_norm"] for point in points}
 
@@ -61,6 +74,72 @@ def test_linear_recurrence(a):
     for distance, norm in norms.items():
         ratio = norm - norms[0] - distance * math.log10(abs(a))
         assert 10**ratio == pytest.approx(1.0, rel=1e-6), distance
+
+
+def test_bare_attention_is_even():
+    task = Copy(300)
+    network = connect(task, Attention)
+    norms = profile(network, task)
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    wrong = torch.softmax(network(batch.inputs, batch.steps)[:, 0], -1) - nn.functional.one_hot(batch.targets[:, 0], 8)
+    at_output = (wrong @ network.read_out.weight).norm(dim=-1).mean().item()
+    assert list(norms.values()) == pytest.approx([math.log10(at_output / 301)] * len(norms), abs=1e-4)
+
+
+@pytest.mark.parametrize("make", [LSTM, LSTMScratch])
+def test_chrono_has_the_time_constant_it_is_given(make):
+    t_max = 60
+    task = Copy(3 * t_max)
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    network = connect(task, make, hidden_size=64, init="chrono", t_max=t_max)
+    norms = gradient_over_distance(network, task, batch, 0).norms
+    distances = torch.arange(t_max, 3 * t_max + 1)
+    slope = np.polyfit(distances, norms[t_max : 3 * t_max + 1], 1)[0]
+    assert t_max / 2 < -math.log10(math.e) / slope < 2 * t_max
+
+
+@pytest.mark.parametrize(("a", "half_life", "horizon"), [(0.5, 1.0, 9), (0.9, 6.5788, 65), (0.99, 68.968, 100)])
+def test_scalars_of_a_linear_recurrence(a, half_life, horizon):
+    task = Copy(100)
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    scalars = gradient_over_distance(connect(task, Linear, a=a), task, batch, step=7).scalars
+    assert scalars == {
+        "step": 7,
+        "decades_per_step": pytest.approx(-math.log10(a), rel=1e-6),
+        "half_life": pytest.approx(half_life, rel=1e-4),
+        "horizon": horizon,
+        "log10_over_lag": pytest.approx(100 * math.log10(a), rel=1e-6),
+    }
+
+
+def test_scalars_of_a_gradient_that_does_not_fall():
+    scalars = Profile(0, 3, [0.0, 0.1, 0.2, 0.3, -9.0]).scalars  # beyond the lag nothing is asked
+    assert scalars == {
+        "step": 0,
+        "decades_per_step": pytest.approx(-0.1),
+        "half_life": None,
+        "horizon": 3,
+        "log10_over_lag": pytest.approx(0.3),
+    }
+
+
+@pytest.mark.parametrize(
+    ("norms", "slope", "horizon", "over_lag"),
+    [
+        ([0.0, -math.inf, -2.0, -math.inf], 1.0, 2, None),
+        ([-math.inf, 0.0, -1.0, -2.0], 1.0, None, None),
+        ([0.0], None, 0, 0.0),
+        ([-math.inf] * 4, None, None, None),
+    ],
+)
+def test_scalars_where_a_gradient_is_zero(norms, slope, horizon, over_lag):
+    scalars = Profile(0, 3, norms).scalars
+    assert (scalars["horizon"], scalars["log10_over_lag"]) == (horizon, over_lag)
+    assert scalars["decades_per_step"] == (None if slope is None else pytest.approx(slope))
+
+
+def test_schedule():
+    assert [step for step in range(3001) if scheduled(step)] == [1, 3, 10, 30, 100, 300, 1000, 3000]
 
 
 @pytest.mark.parametrize(("lag", "payload"), [(20, 1), (20, 3)])

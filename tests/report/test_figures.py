@@ -1,5 +1,6 @@
 """Pictures of a record: written whole or not at all, with the chance line, and without torch."""
 
+import math
 import pkgutil
 import subprocess
 import sys
@@ -10,7 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from longlag import records, report
-from longlag.report.figures import FORECASTS, PICTURE, draw, forecasts, lag_curve, save, terminal_lag_curve
+from longlag.report.figures import (
+    FORECASTS,
+    GRADIENT,
+    PICTURE,
+    draw,
+    forecasts,
+    gradient,
+    lag_curve,
+    save,
+    terminal_lag_curve,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CURVE = [
@@ -22,6 +33,36 @@ CURVE = [
 def record(points: int) -> records.Record:
     config = {"lag": 10, "seed": 0, "trainer": {}}
     return records.new(config, "lstm", "copy") | {"lag_curve": CURVE[:points]}
+
+
+GRADIENTS = {
+    "gradient": [
+        {"step": step, "distance": distance, "log10_norm": norm}
+        for step, norms in [(0, (-1.0, -1.5, None)), (100, (-2.0, -2.0, -1.0))]
+        for distance, norm in zip((0, 1, 10), norms, strict=True)
+    ]
+}
+
+
+def test_gradient_is_drawn_beside_what_it_is_at_distance_0():
+    lines, heat, _ = gradient(record(3) | GRADIENTS).axes
+    drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in lines.lines}
+    assert drawn["step 100"] == ([1, 10], [0.0, 1.0])
+    assert drawn["step 0"][0] == [1, 10]
+    assert drawn["step 0"][1][0] == -0.5
+    assert math.isnan(drawn["step 0"][1][1])  # below resolution: a gap
+    assert "lag 10" in drawn
+    (image,) = heat.images
+    cells = image.get_array().filled(math.nan)
+    assert cells[:, 1].tolist() == [0.0, 0.0, 1.0]
+    assert cells[:2, 0].tolist() == [0.0, -0.5]
+    assert math.isnan(cells[2, 0])
+
+
+def test_gradient_measured_once_and_one_that_is_nothing(tmp_path):
+    for points in (GRADIENTS["gradient"][:1], [{"step": 0, "distance": 0, "log10_norm": None}]):
+        save(gradient(record(3) | {"gradient": points}), tmp_path / GRADIENT)
+        assert (tmp_path / GRADIENT).read_bytes().startswith(PNG)
 
 
 @pytest.mark.parametrize("points", [1, 3])
@@ -57,9 +98,16 @@ def test_forecasts_go_on_where_the_samples_end():
             assert list(lines[name].get_ydata()) == FORECAST[name]
 
 
-@pytest.mark.parametrize(("example", "names"), [({}, {PICTURE}), ({"forecasts": [FORECAST]}, {PICTURE, FORECASTS})])
-def test_a_run_has_the_pictures_it_can_have(tmp_path, example, names):
-    draw(record(3) | {"example": example}, tmp_path)
+@pytest.mark.parametrize(
+    ("found", "names"),
+    [
+        ({}, {PICTURE}),
+        (GRADIENTS, {PICTURE, GRADIENT}),
+        ({"example": {"forecasts": [FORECAST]}}, {PICTURE, FORECASTS}),
+    ],
+)
+def test_a_run_has_the_pictures_it_can_have(tmp_path, found, names):
+    draw(record(3) | found, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == names
 
 

@@ -1,8 +1,11 @@
 """Pictures of a run, from its record alone. Needs no torch."""
 
+import math
+from collections import defaultdict
 from pathlib import Path
 
 import uniplot
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
@@ -10,8 +13,9 @@ from longlag.records import Record, replacing
 from longlag.report.statistics import wilson
 
 PICTURE = "lag_curve.png"
+GRADIENT = "gradient.png"
 FORECASTS = "forecasts.png"
-PICTURES = (PICTURE, FORECASTS)  # of a run, where it has them
+PICTURES = (PICTURE, GRADIENT, FORECASTS)  # of a run, where it has them
 BLUE, GREY = "#0072B2", "#666666"  # of the Okabe-Ito palette, safe for the colour-blind
 
 
@@ -38,6 +42,46 @@ def lag_curve(record: Record) -> Figure:
     return figure
 
 
+def gradient(record: Record) -> Figure:
+    """How much gradient reaches back over a distance: a line for each time it was measured, and the same as a map.
+
+    Both show log10 g(k) / g(0); a gap is a gradient below resolution.
+    """
+    decades = _decades(record)
+    distances = sorted({distance for row in decades.values() for distance in row})
+    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
+    lines, heat = figure.subplots(1, 2, width_ratios=[3, 2])
+    lines.set_xlim(0.8, 1.25 * max(record["lag"], *distances))
+    lines.set_xscale("log")
+    for number, (step, row) in enumerate(decades.items()):
+        colour = colormaps["viridis"](number / max(1, len(decades) - 1) * 0.9)
+        far = {distance: value for distance, value in row.items() if distance}
+        lines.plot(far.keys(), far.values(), "o-", color=colour, markersize=3, label=f"step {step}")
+    lines.axvline(record["lag"], color=GREY, linewidth=0.8, linestyle=":", label=f"lag {record['lag']}")
+    lines.set(xlabel="distance (steps)", ylabel="log10 g(distance) / g(0)")
+    lines.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    lines.legend(frameon=False, fontsize=8)
+    lines.spines[["top", "right"]].set_visible(False)
+    cells = [[row.get(distance, math.nan) for row in decades.values()] for distance in distances]
+    image = heat.imshow(cells, aspect="auto", origin="lower", cmap="viridis")
+    heat.set_xticks(range(len(decades)), [str(step) for step in decades], rotation=45)
+    heat.set_yticks(range(len(distances)), [str(distance) for distance in distances])
+    heat.set(xlabel="training step", ylabel="distance (steps)")
+    figure.colorbar(image, ax=heat, label="log10 g / g(0)")
+    title = f"gradient over distance: {record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}"
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _decades(record: Record) -> dict[int, dict[int, float]]:
+    """log10 g(k) / g(0) by step and distance; nan below resolution."""
+    decades: dict[int, dict[int, float]] = defaultdict(dict)
+    for point in sorted(record["gradient"], key=lambda point: (point["step"], point["distance"])):
+        norm = point["log10_norm"]
+        decades[point["step"]][point["distance"]] = math.nan if norm is None else norm
+    return {step: {distance: norm - row[0] for distance, norm in row.items()} for step, row in decades.items()}
+
+
 def forecasts(record: Record) -> Figure:
     """What the network saw, how the wave went on, and what it forecast."""
     shown = record["example"]["forecasts"]
@@ -59,6 +103,8 @@ def forecasts(record: Record) -> Figure:
 def draw(record: Record, folder: Path) -> None:
     """Write the pictures of a run."""
     save(lag_curve(record), folder / PICTURE)
+    if record["gradient"]:
+        save(gradient(record), folder / GRADIENT)
     if "forecasts" in record["example"]:
         save(forecasts(record), folder / FORECASTS)
 

@@ -59,12 +59,12 @@ def _rows(record: Record) -> list[tuple[str, str]]:
     rows = [("status", _status(record))]
     if test:
         rows.append(("test accuracy", f"{test['accuracy']:.3f}   (chance {test['chance']:.3f})"))
-        if positions := test.get("accuracy_by_position"):
-            worst = f"   (worst: number {positions.index(min(positions)) + 1})" if len(positions) > 1 else ""
-            rows.append(("by position", " ".join(f"{accuracy:.2f}" for accuracy in positions) + worst))
         rows.append(("test loss", f"{test['loss']:.4f}   (without memory {test['memoryless_loss']:.4f})"))
         if "bits_per_character" in test:
             rows.append(("", f"{test['bits_per_character']:.3f} bits per character"))
+        if len(positions := test.get("accuracy_by_position", [])) > 1:
+            shares = " ".join(f"{accuracy:.2f}" for accuracy in positions)
+            rows.append(("by position", f"{shares}   (worst: number {positions.index(min(positions)) + 1})"))
     rows += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
     if cost.get("seconds") is not None:
         rows.append(("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s, {cost['parameters']:,} parameters"))
@@ -82,11 +82,12 @@ def _status(record: Record) -> str:
 
 
 def _gradient_over_lag(record: Record) -> list[tuple[int, str]]:
-    """g(lag) / g(0) at each step it was measured at: what is left of the gradient after the whole lag."""
+    """g(lag) / g(0) before and after training: what is left of the gradient after the whole lag."""
     norms = {(point["step"], point["distance"]): point["log10_norm"] for point in record["gradient"]}
     lag = max((distance for _, distance in norms if distance <= record["lag"]), default=0)
     rows = []
-    for step in sorted({step for step, _ in norms}):
+    steps = sorted({step for step, _ in norms})
+    for step in dict.fromkeys([*steps[:1], *steps[-1:]]):
         near, far = norms[step, 0], norms[step, lag]
         rows.append((step, "0" if near is None or far is None else f"10^{far - near:.1f} of what it is at distance 0"))
     return rows
