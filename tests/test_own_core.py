@@ -71,7 +71,7 @@ def test_whole_command(folder: Path):
     assert record["cost"]["core_parameters"] == 18 * 16 + 16 + 16
     assert [point["lag"] for point in record["lag_curve"]] == [2, 4, 8, 16]
     written = {path.name for path in (folder / "run").iterdir()}
-    assert written == {"record.json", "model.ckpt", "lag_curve.png", "metrics.csv"}
+    assert written == {"record.json", "model.ckpt", "lag_curve.png", "gradient.png", "metrics.csv"}
 
 
 def test_not_without_leave(folder: Path, monkeypatch: pytest.MonkeyPatch):
