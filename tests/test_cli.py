@@ -47,20 +47,23 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> Callable[
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """A process that heeds Ctrl-C: a shell makes those it starts in the background ignore it, and it is inherited."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, str(TRAIN), *arguments], cwd=folder, **pipes)
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen([sys.executable, str(TRAIN), *arguments], cwd=folder, preexec_fn=heed, **pipes)
 
 
 def stop(process: subprocess.Popen, number: signal.Signals, once_there_is: Path) -> str:
     """Send the signal as soon as the file is there; returns what stood on standard error."""
-    try:
-        while not once_there_is.exists():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.05)
-        process.send_signal(number)
-        return process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
+    with process:  # closes its pipes
+        try:
+            while not once_there_is.exists():
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.05)
+            process.send_signal(number)
+            return process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,18 @@ def test_core_takes_any_length(model, task_name, time):
 
 
 @every_pair
+def test_a_recurrent_core_goes_on_from_its_state(model, task_name):
+    network = connect(model, make(task_name))
+    if not hasattr(network.core, "unroll"):
+        return  # not recurrent
+    x = embedded(network, 12)
+    first, state = network.core.unroll(x[:, :5])
+    second, _ = network.core.unroll(x[:, 5:], state)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), network.core(x))
+    assert all(part.shape[1:] == (2, HIDDEN) for part in ([state] if isinstance(state, torch.Tensor) else state))
+
+
+@every_pair
 @pytest.mark.parametrize("now", [0, 5])
 def test_core_does_not_see_the_future(model, task_name, now):
     network = connect(model, make(task_name))

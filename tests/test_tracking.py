@@ -99,6 +99,10 @@ def test_all_of_a_run_reaches_it(tracked):
         (point["lag"], point["accuracy"]) for point in record["lag_curve"]
     ]
     assert sum("gradient/log10_norm" in row for row in history) == len(record["gradient"])
+    assert sum("gradient/log10_state_norm" in row for row in history) == len(record["gradient"])
+    assert [row["gradient_scalars/step"] for row in history if "gradient_scalars/step" in row] == [
+        scalars["step"] for scalars in record["gradient_scalars"]
+    ]
     assert sum(any(name.startswith("lag_curve/picture") for name in row) for row in history) == 1
     summary = summary_of(found)
     assert (summary["status"], summary["solved"]) == ("finished", False)
@@ -131,7 +135,9 @@ def test_metric_names_are_exact(tracked):
     assert {f"{split}/{name}" for split in ("train", "val") for name in MEASURES} <= set(axes)
     assert axes["train/loss"] == axes["train/lr"] == axes["val/chance"] == "trainer/global_step"
     assert axes["lag_curve/accuracy"] == axes["lag_curve/chance"] == "lag_curve/lag"
-    assert axes["gradient/log10_norm"] == "gradient/distance"
+    assert axes["gradient/log10_norm"] == axes["gradient/log10_state_norm"] == "gradient/distance"
+    assert axes["gradient_scalars/horizon"] == "gradient_scalars/step"
+    assert "gradient/distance" not in axes
 
 
 def test_a_good_run_is_closed_as_good(tracked):

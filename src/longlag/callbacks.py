@@ -94,7 +94,8 @@ class ProbeGradients(pl.Callback):
 
     def at(self, step: int) -> None:
         """Measure now; at one step of the training the last measurement counts."""
-        self.profiles = [profile for profile in self.profiles if profile.step != step] + [self.measure(step)]
+        others = [profile for profile in self.profiles if profile.step != step]
+        self.profiles = sorted([*others, self.measure(step)], key=lambda profile: profile.step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Measure where the schedule says so."""

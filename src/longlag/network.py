@@ -18,7 +18,9 @@ class Network(nn.Module):
     Args:
         task: publishes `tokens` or `features`, and `outputs`.
         make_core: given `input_size`, makes the core: a module with `hidden_size` whose `forward` maps
-            (batch, time, input_size) -> (batch, time, hidden_size), causally and at any length.
+            (batch, time, input_size) -> (batch, time, hidden_size), causally and at any length. A recurrent core may
+            also have `unroll(x, state=None) -> (outputs, state)`, from a state on; the gradient in its state is
+            then measured too (see `models/recurrent.py`).
     """
 
     def __init__(self, task: Task, make_core: Callable[..., nn.Module]):
@@ -32,12 +34,13 @@ class Network(nn.Module):
 
         The read-out runs on the scored steps alone.
         """
-        return self.from_embedded(self.read_in(inputs), steps)
+        hidden = self.core(self.read_in(inputs))  # (batch, time, hidden_size)
+        return self.read_out(at_steps(hidden, steps))
 
-    def from_embedded(self, embedded: Tensor, steps: Tensor) -> Tensor:
-        """The same from the read-in's output (batch, time, input_size) on; the gradient probe differentiates by it."""
-        hidden = self.core(embedded)  # (batch, time, hidden_size)
-        return self.read_out(hidden.gather(1, steps[..., None].expand(-1, -1, hidden.shape[-1])))
+
+def at_steps(hidden: Tensor, steps: Tensor) -> Tensor:
+    """(batch, time, hidden_size) at steps (batch, scored) -> (batch, scored, hidden_size)."""
+    return hidden.gather(1, steps[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
 class OneHot(nn.Module):

@@ -41,6 +41,7 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
         "steps_to_solve": None,
         "sequences_to_solve": None,
         "seconds_to_solve": None,
+        "best_step": None,
         "test": {},
         "lag_curve": [],
         "gradient": [],

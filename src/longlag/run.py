@@ -96,11 +96,11 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
             record["cost"] = parameters(network) | cost(watch, probe, trainer)
             record |= gradients(probe)
         if is_first:
-            load_weights(network, folder)
+            record["best_step"] = load_weights(network, folder)
             started = time.monotonic()
             record |= measure(network.to(trainer.strategy.root_device), the_task, cfg, lags)
             record["cost"]["test_seconds"] = time.monotonic() - started
-            probe.at(trainer.global_step)
+            probe.at(record["best_step"])
             record |= gradients(probe)
             record["example"] = example(network, the_task, cfg.seed)
             figures.draw(record, folder)
@@ -192,14 +192,15 @@ def accelerator(asked: str) -> str:
     return asked
 
 
-def load_weights(network: Network, folder: Path) -> None:
-    """Put the weights of the best validation into the network."""
+def load_weights(network: Network, folder: Path) -> int:
+    """Put the weights of the best validation into the network; the step of the training they are of."""
     path = folder / records.WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"{folder} has no {records.WEIGHTS}: the run ended before its first validation")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict({name.removeprefix("network."): value for name, value in saved["state_dict"].items()})
+        return int(saved["global_step"])
     except Exception as error:  # a broken file raises whatever its first broken byte leads to
         raise ValueError(f"{path} does not hold the weights of this run: {records.first_line(error)}") from error
 

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 STEP = "trainer/global_step"  # Lightning's name
 SINGLE = ("status", "solved", "steps_to_solve", "sequences_to_solve", "seconds_to_solve", "config_hash")
+AXES = {"lag_curve": "lag", "gradient": "distance", "gradient_scalars": "step"}  # what the record's curves are over
 MODES = ("auto", "online", "offline")
 
 
@@ -58,17 +59,10 @@ class Wandb(WandbLogger):
         super().__init__(experiment=run, project=project, save_dir=str(folder))
 
     def declare(self, measures: Iterable[str]) -> None:
-        """Give every metric its own axis: the training step, the lag, or the distance."""
-        axes = {f"{split}/{name}": STEP for split in ("train", "val") for name in measures}
-        axes |= {
-            "val/chance": STEP,
-            "train/gradient_norm": STEP,
-            "train/lr": STEP,
-            "train/lag": STEP,
-            "gradient/log10_norm": "gradient/distance",
-        }
-        axes |= {f"lag_curve/{name}": "lag_curve/lag" for name in (*measures, "chance")}
-        self._safely(lambda: [self.experiment.define_metric(name, step_metric=axis) for name, axis in axes.items()])
+        """Give what is measured while training its axis, the training step."""
+        names = [f"{split}/{name}" for split in ("train", "val") for name in measures]
+        names += ["val/chance", "train/gradient_norm", "train/lr", "train/lag"]
+        self._safely(lambda: [self.experiment.define_metric(name, step_metric=STEP) for name in names])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """As Lightning's, but a failure costs a warning and not the run."""
@@ -119,9 +113,12 @@ def _logged_in() -> bool:
 
 
 def _log_results(run: Any, record: Record, pictures: Iterable[Path]) -> None:
-    for kind in ("lag_curve", "gradient"):
-        for point in record[kind]:
-            run.log({f"{kind}/{name}": value for name, value in point.items() if isinstance(value, int | float)})
+    for kind, axis in AXES.items():
+        numbers = [{name: value for name, value in point.items() if _number(value)} for point in record[kind]]
+        for name in sorted({name for point in numbers for name in point} - {axis}):
+            run.define_metric(f"{kind}/{name}", step_metric=f"{kind}/{axis}")
+        for point in numbers:
+            run.log({f"{kind}/{name}": value for name, value in point.items()})
     for picture in pictures:
         run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
     if sample := record["example"].get("sample"):
@@ -130,3 +127,7 @@ def _log_results(run: Any, record: Record, pictures: Iterable[Path]) -> None:
     for group in ("test", "cost"):
         summary |= {f"{group}/{name}": value for name, value in record[group].items()}
     run.summary.update(summary)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)

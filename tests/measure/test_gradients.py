@@ -11,9 +11,11 @@ from longlag.measure.gradients import Profile, gradient_over_distance, log10_nor
 from longlag.models.gru import GRU
 from longlag.models.lstm import LSTM
 from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.rnn import RNN
 from longlag.models.transformer import Transformer
 from longlag.network import Network
 from longlag.stream import fixed_batches
+from longlag.tasks.adding import Adding
 from longlag.tasks.copy import Copy
 
 
@@ -28,6 +30,21 @@ class Linear(nn.Module):
         step = torch.arange(x.shape[1], dtype=x.dtype)
         distance = step[:, None] - step
         return torch.tril(torch.pow(self.a, distance.clamp_min(0))) @ x
+
+
+class Accumulator(Linear):
+    """The same, one step at a time from a state on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.unroll(x)[0]
+
+    def unroll(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        h = x.new_zeros(x.shape[0], x.shape[2]) if state is None else state[0]
+        outputs = []
+        for x_t in x.unbind(1):
+            h = self.a * h + x_t
+            outputs.append(h)
+        return torch.stack(outputs, 1), h[None]
 
 
 class Attention(nn.Module):
@@ -76,6 +93,57 @@ def test_linear_recurrence(a):
         assert 10**ratio == pytest.approx(1.0, rel=1e-6), distance
 
 
+@pytest.mark.parametrize("a", [0.5, 0.9, 1.0])
+def test_state_of_a_linear_recurrence(a):
+    task = Copy(1000)
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    measured = gradient_over_distance(connect(task, Accumulator, a=a), task, batch, 0)
+    assert list(measured.states) == [0, *(2**power for power in range(10)), 1000]
+    for distance, norm in measured.states.items():
+        assert 10 ** (norm - measured.states[0] - distance * math.log10(a)) == pytest.approx(1.0, rel=1e-6), distance
+        assert norm == pytest.approx(measured.norms[distance], abs=1e-6)  # what enters the state is the input itself
+    assert measured.scalars["state_log10_over_lag"] == pytest.approx(1000 * math.log10(a), rel=1e-6)
+
+
+def test_each_sequence_counts_from_its_own_step():
+    task = Adding(50)
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    batch = batch._replace(steps=torch.tensor([[20], [31], [49], [40]]))
+    measured = gradient_over_distance(connect(task, Accumulator, a=0.8), task, batch, 0)
+    assert list(measured.states) == [0, 1, 2, 4, 8, 16, 20]
+    for distance, norm in measured.states.items():
+        assert norm - measured.states[0] == pytest.approx(distance * math.log10(0.8), abs=1e-9)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_state_gradient_of_the_lstm_is_that_of_h_and_c_together(layers):
+    task = Copy(30)
+    network = connect(task, LSTMScratch, hidden_size=8, num_layers=layers, init="chrono", t_max=30).double()
+    (batch,) = fixed_batches(task, "val", 0, 1)
+    measured = gradient_over_distance(network, task, batch, 0)
+    embedded = network.read_in(batch.inputs).double()
+    s = int(batch.steps[0, 0])
+    for distance in (1, 4, 30):
+        _, (h, c) = network.core.unroll(embedded[:, : s - distance + 1])
+        h, c = h.detach().requires_grad_(), c.detach().requires_grad_()
+        later, _ = network.core.unroll(embedded[:, s - distance + 1 : s + 1], (h, c))
+        task.measure(network.read_out(later[:, -1:]), batch)["loss"].sum().backward()
+        norm = torch.cat([h.grad.flatten(), c.grad.flatten()]).norm().log10().item()
+        assert measured.states[distance] == pytest.approx(norm, abs=1e-9)
+
+
+def test_state_gradient_keeps_its_bound():
+    task = Copy(200)
+    network = connect(task, RNN, hidden_size=32, init="torch")
+    with torch.no_grad():
+        network.core.weight_hh_l0 *= 0.9 / torch.linalg.matrix_norm(network.core.weight_hh_l0, 2)
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    states = gradient_over_distance(network, task, batch, 0).states
+    for distance, norm in states.items():
+        assert norm <= states[0] + distance * math.log10(0.9) + 1e-9, distance
+    assert states[200] > -math.inf
+
+
 def test_bare_attention_is_even():
     task = Copy(300)
     network = connect(task, Attention)
@@ -109,6 +177,7 @@ def test_scalars_of_a_linear_recurrence(a, half_life, horizon):
         "half_life": pytest.approx(half_life, rel=1e-4),
         "horizon": horizon,
         "log10_over_lag": pytest.approx(100 * math.log10(a), rel=1e-6),
+        "state_log10_over_lag": None,
     }
 
 
@@ -120,6 +189,7 @@ def test_scalars_of_a_gradient_that_does_not_fall():
         "half_life": None,
         "horizon": 3,
         "log10_over_lag": pytest.approx(0.3),
+        "state_log10_over_lag": None,
     }
 
 
@@ -199,6 +269,17 @@ def test_written_out_lstm_has_torchs_profile():
     stock, ours = (connect(task, make, hidden_size=16, num_layers=2) for make in (LSTM, LSTMScratch))
     ours.load_state_dict(stock.state_dict())
     assert profile(ours, task) == pytest.approx(profile(stock, task), abs=1e-8)
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    by_state = [gradient_over_distance(network, task, batch, 0).states for network in (ours, stock)]
+    assert by_state[0] == pytest.approx(by_state[1], abs=1e-8)
+
+
+def test_a_core_without_a_state_has_no_state_gradient():
+    task = Copy(10)
+    (batch,) = fixed_batches(task, "val", 0, 4)
+    measured = gradient_over_distance(connect(task, Transformer), task, batch, 0)
+    assert measured.states == {}
+    assert set(measured.points[0]) == {"step", "distance", "log10_norm"}
 
 
 def test_chrono_carries_what_the_stock_lstm_loses():

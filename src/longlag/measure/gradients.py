@@ -1,7 +1,9 @@
-"""The gradient over distance: how much of the loss at one step reaches the input k steps earlier."""
+"""The gradient over distance: how much of the loss at one step reaches the input, and the state, k steps earlier."""
 
 import copy
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from longlag.network import Network
+from longlag.network import Network, at_steps
 from longlag.tasks.task import Batch, Task
 
 SEQUENCES = 4  # the norm is averaged over them
@@ -23,11 +25,14 @@ class Profile(NamedTuple):
         step: of the training.
         lag: of the task.
         norms: log10 g(k) at distances k = 0, 1, 2, …; -inf where the gradient is exactly zero.
+        states: the same of the gradient in the recurrent state, at the distances of `points`; empty where the core
+            has no state.
     """
 
     step: int
     lag: int
     norms: list[float]
+    states: dict[int, float] = {}  # noqa: RUF012  (never written to)
 
     @property
     def farthest(self) -> int:
@@ -36,9 +41,16 @@ class Profile(NamedTuple):
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """For the record: `{step, distance, log10_norm}` at distances 0, 1, 2, 4, … and at the lag; null for a zero."""
-        distances = {0, self.farthest} | {2**power for power in range((len(self.norms) - 1).bit_length())}
-        return [{"step": self.step, "distance": k, "log10_norm": _finite(self.norms[k])} for k in sorted(distances)]
+        """For the record: `{step, distance, log10_norm}` at distances 0, 1, 2, 4, … and at the lag; null for a zero.
+
+        With `log10_state_norm` where the core has a state.
+        """
+        points: list[dict[str, Any]] = []
+        for k in _thinned(len(self.norms) - 1, self.lag):
+            points.append({"step": self.step, "distance": k, "log10_norm": _finite(self.norms[k])})
+            if self.states:
+                points[-1]["log10_state_norm"] = _finite(self.states[k])
+        return points
 
     @property
     def scalars(self) -> dict[str, Any]:
@@ -48,25 +60,28 @@ class Profile(NamedTuple):
         half_life: steps over which it halves at that rate; null where it does not fall.
         horizon: the largest distance at which it is at least a thousandth of g(0).
         log10_over_lag: log10 g(lag) / g(0), or of the largest distance there is.
+        state_log10_over_lag: the same of the gradient in the state; null where the core has none.
         """
         within = np.array(self.norms[: self.farthest + 1])
         told = np.isfinite(within)
         slope = float(np.polyfit(np.flatnonzero(told), within[told], 1)[0]) if told.sum() > 1 else math.nan
         reached = np.flatnonzero(told & (within - within[0] >= HORIZON)) if told[0] else np.array([])
+        states = self.states or {0: -math.inf, self.farthest: -math.inf}
         return {
             "step": self.step,
             "decades_per_step": _finite(-slope),
             "half_life": _finite(-math.log10(2) / slope) if slope < 0 else None,
             "horizon": int(reached[-1]) if len(reached) else None,
-            "log10_over_lag": _finite(float(within[-1] - within[0])) if told[0] else None,
+            "log10_over_lag": _difference(self.norms[self.farthest], self.norms[0]),
+            "state_log10_over_lag": _difference(states[self.farthest], states[0]),
         }
 
 
 def gradient_over_distance(network: Network, task: Task, batch: Batch, step: int) -> Profile:
     """g(k) = E ||dL_s / de_{s-k}||, e the read-in's output, L_s the loss at the step s that the task has probed.
 
-    For any core, since it differentiates by what goes into it. In float64 on the CPU, on a copy of the network, which
-    is left as it was.
+    For any core, since it differentiates by what goes into it. Where the core has `unroll` (see `network.py`), so does
+    E ||dL_s / d(h, c)_{s-k}||, by its state. In float64 on the CPU, on a copy of the network, which is left as it was.
 
     Args:
         network: any.
@@ -77,8 +92,10 @@ def gradient_over_distance(network: Network, task: Task, batch: Batch, step: int
     Returns:
         The profile, as far back as every sequence reaches.
     """
-    with torch.random.fork_rng(devices=[]):  # should a core draw from it all the same
-        return Profile(step, task.lag, _log10_norms(_probe(network), task, batch))
+    few = Batch(*(part[:SEQUENCES] for part in batch.to("cpu")))
+    few = few._replace(targets=few.targets[:, [task.probed]], steps=few.steps[:, [task.probed]])
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():  # should a core draw from it all the same
+        return Profile(step, task.lag, *_log10_norms(_probe(network), task, few))
 
 
 def scheduled(step: int) -> bool:
@@ -98,20 +115,62 @@ def _probe(network: Network) -> Network:
     return probe
 
 
-def _log10_norms(network: Network, task: Task, batch: Batch) -> list[float]:
-    """log10 g(k), k = 0, 1, … as far back as every sequence reaches; each counts from its own probed step."""
-    few = Batch(*(part[:SEQUENCES] for part in batch.to("cpu")))
-    few = few._replace(targets=few.targets[:, [task.probed]], steps=few.steps[:, [task.probed]])
-    inputs = few.inputs if task.tokens else few.inputs.double()
-    with torch.enable_grad():
-        embedded = network.read_in(inputs).detach().requires_grad_()
-        loss = task.measure(network.from_embedded(embedded, few.steps), few)["loss"]
-        total = loss.sum()  # each sequence's gradient is its own
-    (gradient,) = torch.autograd.grad(total, embedded)
-    distance = torch.arange(int(few.steps.min()) + 1)
-    per_step = log10_norm(gradient).gather(1, few.steps - distance)  # (sequences, distances)
-    mean = torch.logsumexp(per_step * math.log(10), dim=0) / math.log(10) - math.log10(len(per_step))
-    return mean.tolist()
+def _log10_norms(network: Network, task: Task, batch: Batch) -> tuple[list[float], dict[int, float]]:
+    """log10 g(k) as far back as every sequence reaches, by the inputs and by the states.
+
+    Each sequence counts from its own probed step s, `batch.steps` (batch, 1).
+    """
+    s = batch.steps
+    inputs = batch.inputs[:, : int(s.max()) + 1]
+    embedded = network.read_in(inputs if task.tokens else inputs.double()).detach().requires_grad_()
+    distances = _thinned(int(s.min()), task.lag)
+    hidden, states = _unroll(network.core, embedded, {int(end) - k for end in s for k in distances})
+    probed = at_steps(hidden, s)
+    loss = task.measure(network.read_out(probed), batch)["loss"].sum()  # each sequence's gradient is its own
+    parts = [part for state in states.values() for part in state]
+    gradients = iter(torch.autograd.grad(loss, [embedded, probed, *parts], materialize_grads=True))
+    by_input, at_s = log10_norm(next(gradients)), log10_norm(next(gradients)[:, 0])
+    by_state = {step: log10_norm(_joined([next(gradients) for _ in state])) for step, state in states.items()}
+    norms = _log10_mean(by_input.gather(1, s - torch.arange(int(s.min()) + 1))).tolist()
+    if not states:
+        return norms, {}
+    back = {k: torch.stack([by_state[int(end) - k][row] for row, end in enumerate(s)]) for k in distances if k}
+    return norms, {k: float(_log10_mean(each)) for k, each in ({0: at_s} | back).items()}
+
+
+def _unroll(core: nn.Module, embedded: Tensor, steps: Iterable[int]) -> tuple[Tensor, dict[int, tuple[Tensor, ...]]]:
+    """The core's outputs, and the state it is in after each of the steps; none where it has no `unroll`.
+
+    The last of the steps is the last there is.
+    """
+    unroll = getattr(core, "unroll", None)
+    if unroll is None:
+        return core(embedded), {}
+    hidden, states, state = [], {}, None
+    for first, last in pairwise([-1, *sorted(steps)]):
+        outputs, state = unroll(embedded[:, first + 1 : last + 1], state)
+        hidden.append(outputs)
+        states[last] = (state,) if isinstance(state, Tensor) else tuple(state)
+    return torch.cat(hidden, dim=1), states
+
+
+def _joined(state: list[Tensor]) -> Tensor:
+    """h, or h and c, each (layers, batch, hidden_size) -> (batch, all of them)."""
+    return torch.cat([part.transpose(0, 1).flatten(1) for part in state], dim=1)
+
+
+def _thinned(reach: int, lag: int) -> list[int]:
+    """Distances 0, 1, 2, 4, … up to `reach`, and the lag or the largest there is below it."""
+    return sorted({0, min(lag, reach)} | {2**power for power in range(reach.bit_length())})
+
+
+def _log10_mean(norms: Tensor) -> Tensor:
+    """log10 of the mean over the first dimension, of log10 values."""
+    return torch.logsumexp(norms * math.log(10), dim=0) / math.log(10) - math.log10(len(norms))
+
+
+def _difference(far: float, near: float) -> float | None:
+    return _finite(far - near) if math.isfinite(near) else None
 
 
 def _finite(value: float) -> float | None:

@@ -52,23 +52,33 @@ class LSTMScratch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, time, input_size) -> (batch, time, hidden_size), the top layer's h_t at every step."""
+        return self.unroll(x)[0]
+
+    def unroll(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The same from a state (h, C) on, zero by default, with the one it ends in; each (layers, batch, hidden_size).
+
+        Never in half precision, where a forget gate of .999 would round to 1.
+        """
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.get_parameter("weight_hh_l0").dtype)
+            h_0, C_0 = state or (x.new_zeros(self.num_layers, x.shape[0], self.hidden_size),) * 2
+            ends = []
             for layer in range(self.num_layers):
-                x = self._over_time(self.between_layers(x) if layer else x, layer)
-        return x
+                x, *end = self._over_time(self.between_layers(x) if layer else x, h_0[layer], C_0[layer], layer)
+                ends.append(end)
+        h, C = (torch.stack(part) for part in zip(*ends, strict=True))
+        return x, (h, C)
 
-    def _over_time(self, x: Tensor, layer: int) -> Tensor:
-        """One layer: (batch, time, width) -> (batch, time, hidden_size), from h_0 = C_0 = 0."""
+    def _over_time(self, x: Tensor, h: Tensor, C: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer: (batch, time, width) -> (batch, time, hidden_size), from h and C (batch, hidden_size) on."""
         W, U, b_ih, b_hh = (
             self.get_parameter(f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
-        h = C = x.new_zeros(x.shape[0], self.hidden_size)
         outputs = []
         for Wx_t in (x @ W.T + (b_ih + b_hh)).unbind(1):  # (batch, 4 hidden_size); unbind once: indexing is O(time^2)
             h, C = lstm_step(Wx_t, h, C, U)
             outputs.append(h)
-        return torch.stack(outputs, dim=1)
+        return torch.stack(outputs, dim=1), h, C
 
 
 def lstm_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from longlag.models.initialisation import initialise
 
+State = Tensor | tuple[Tensor, ...]  # what a recurrent core remembers: h, or h and c, each (layers, batch, hidden_size)
+
 
 class Recurrent:
     """Mixed in before `nn.RNN`, `nn.LSTM` or `nn.GRU`; the parameters keep torch's names and gate order.
@@ -41,14 +43,18 @@ class Recurrent:
         initialise(self, self.architecture, init, t_max, num_layers)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, time, input_size) -> (batch, time, hidden_size), the top layer's h_t at every step.
+        """(batch, time, input_size) -> (batch, time, hidden_size), the top layer's h_t at every step."""
+        return self.unroll(x)[0]
+
+    def unroll(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The same from a given state on, with the state it ends in: torch's, each part (layers, batch, hidden_size).
 
         Never in half precision, where a forget gate of .999 would round to 1.
         """
         layer: Any = super()
         with torch.autocast(x.device.type, enabled=False):
-            outputs: Tensor = layer.forward(x.to(self.weight_hh_l0.dtype))[0]
-        return outputs
+            outputs, state = layer.forward(x.to(self.weight_hh_l0.dtype), state)
+        return outputs, state
 
 
 def check_dropout(dropout: float, num_layers: int) -> None:

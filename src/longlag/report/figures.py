@@ -45,9 +45,10 @@ def lag_curve(record: Record) -> Figure:
 def gradient(record: Record) -> Figure:
     """How much gradient reaches back over a distance: a line for each time it was measured, and the same as a map.
 
-    Both show log10 g(k) / g(0); a gap is a gradient below resolution.
+    Both show log10 g(k) / g(0), by the inputs; dashed lines are by the recurrent state, where the core has one. A gap
+    is a gradient below resolution.
     """
-    decades = _decades(record)
+    decades, states = _decades(record, "log10_norm"), _decades(record, "log10_state_norm")
     distances = sorted({distance for row in decades.values() for distance in row})
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
     lines, heat = figure.subplots(1, 2, width_ratios=[3, 2])
@@ -55,8 +56,12 @@ def gradient(record: Record) -> Figure:
     lines.set_xscale("log")
     for number, (step, row) in enumerate(decades.items()):
         colour = colormaps["viridis"](number / max(1, len(decades) - 1) * 0.9)
-        far = {distance: value for distance, value in row.items() if distance}
-        lines.plot(far.keys(), far.values(), "o-", color=colour, markersize=3, label=f"step {step}")
+        far = [distance for distance in row if distance]
+        lines.plot(far, [row[k] for k in far], "o-", color=colour, markersize=3, label=f"step {step}")
+        if step in states:
+            lines.plot(far, [states[step][k] for k in far], "--", color=colour, linewidth=0.8)
+    if states:
+        lines.plot([], [], "--", color=GREY, linewidth=0.8, label="in the state")
     lines.axvline(record["lag"], color=GREY, linewidth=0.8, linestyle=":", label=f"lag {record['lag']}")
     lines.set(xlabel="distance (steps)", ylabel="log10 g(distance) / g(0)")
     lines.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -73,12 +78,12 @@ def gradient(record: Record) -> Figure:
     return figure
 
 
-def _decades(record: Record) -> dict[int, dict[int, float]]:
-    """log10 g(k) / g(0) by step and distance; nan below resolution."""
+def _decades(record: Record, what: str) -> dict[int, dict[int, float]]:
+    """log10 g(k) / g(0) by step and distance, of `log10_norm` or `log10_state_norm`; nan below resolution."""
     decades: dict[int, dict[int, float]] = defaultdict(dict)
     for point in sorted(record["gradient"], key=lambda point: (point["step"], point["distance"])):
-        norm = point["log10_norm"]
-        decades[point["step"]][point["distance"]] = math.nan if norm is None else norm
+        if what in point:
+            decades[point["step"]][point["distance"]] = math.nan if point[what] is None else point[what]
     return {step: {distance: norm - row[0] for distance, norm in row.items()} for step, row in decades.items()}
 
 
