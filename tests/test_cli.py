@@ -49,8 +49,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> Callable[
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     """A process that heeds Ctrl-C: a shell makes those it starts in the background ignore it, and it is inherited."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    return subprocess.Popen([sys.executable, str(TRAIN), *arguments], cwd=folder, preexec_fn=heed, **pipes)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen([sys.executable, str(TRAIN), *arguments], cwd=folder, **pipes)
 
 
 def stop(process: subprocess.Popen, number: signal.Signals, once_there_is: Path) -> str:
