@@ -1,8 +1,11 @@
-"""The table of a set of runs: python scripts/table.py FOLDER… [--markdown FILE] [--csv FILE].
+"""The table of a set of runs: python scripts/table.py FOLDER…
 
 Every record.json below the folders is read; runs that differ in their seed alone share a row. Accuracy is the mean over
 seeds with its 95% interval (percentile bootstrap), `solved` the share of solved runs with Wilson's, steps to solve the
-median over all runs, unsolved ones included. With --markdown - or --csv - that form goes to standard output instead.
+median over all runs, unsolved ones included. The accuracy horizon is the largest lag at which a trained network still
+scores .9, the median over seeds. The gradient's figures are means over seeds, before training → after: log10 of what is
+left of it after the lag, decades it loses a step, and the largest distance at which a thousandth of it is left.
+With --markdown - or --csv - that form goes to standard output instead.
 """
 
 import argparse
@@ -14,19 +17,29 @@ from rich.console import Console
 
 from longlag.cli import errors_in_one_line
 from longlag.records import write_text
-from longlag.report import table
+from longlag.report import comparison, figures, table
+from longlag.report.cells import cells, find
 
 
 def main() -> None:
     """Read, show, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
+    parser.add_argument("--matrix", action="store_true", help="show accuracy by lag trained at and lag tested at, too")
+    parser.add_argument("--figure", metavar="FILE", help="draw accuracy and gradient over lags (.png, .pdf or .svg)")
     parser.add_argument("--markdown", metavar="FILE", help="write a Markdown table; - is standard output")
     parser.add_argument("--csv", metavar="FILE", help="write comma-separated values; - is standard output")
     arguments = parser.parse_args()
-    rows = table.rows(table.find(arguments.folders))
+    runs = find(arguments.folders)
+    rows = table.rows(runs)
     if "-" not in (arguments.markdown, arguments.csv):
-        Console(width=None if sys.stdout.isatty() else 200).print(table.terminal(rows))
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        console.print(table.terminal(rows))
+        if arguments.matrix:
+            for (task, name), trained in table.matrix(runs).items():
+                console.print(table.terminal_matrix(f"{name} on {task}", trained))
+    if arguments.figure:
+        figures.save(comparison.gap(cells(runs)), Path(arguments.figure))
     for target, form in ((arguments.markdown, table.markdown), (arguments.csv, table.comma_separated)):
         _write(target, form, rows)
 

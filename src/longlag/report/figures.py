@@ -48,14 +48,14 @@ def gradient(record: Record) -> Figure:
     Both show log10 g(k) / g(0), by the inputs; dashed lines are by the recurrent state, where the core has one. A gap
     is a gradient below resolution.
     """
-    decades, states = _decades(record, "log10_norm"), _decades(record, "log10_state_norm")
-    distances = sorted({distance for row in decades.values() for distance in row})
+    inputs, states = decades(record, "log10_norm"), decades(record, "log10_state_norm")
+    distances = sorted({distance for row in inputs.values() for distance in row})
     figure = Figure(figsize=(9.6, 4.0), layout="constrained")
     lines, heat = figure.subplots(1, 2, width_ratios=[3, 2])
     lines.set_xlim(0.8, 1.25 * max(record["lag"], *distances))
     lines.set_xscale("log")
-    for number, (step, row) in enumerate(decades.items()):
-        colour = colormaps["viridis"](number / max(1, len(decades) - 1) * 0.9)
+    for number, (step, row) in enumerate(inputs.items()):
+        colour = colormaps["viridis"](number / max(1, len(inputs) - 1) * 0.9)
         far = [distance for distance in row if distance]
         lines.plot(far, [row[k] for k in far], "o-", color=colour, markersize=3, label=f"step {step}")
         if step in states:
@@ -67,9 +67,9 @@ def gradient(record: Record) -> Figure:
     lines.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     lines.legend(frameon=False, fontsize=8)
     lines.spines[["top", "right"]].set_visible(False)
-    cells = [[row.get(distance, math.nan) for row in decades.values()] for distance in distances]
+    cells = [[row.get(distance, math.nan) for row in inputs.values()] for distance in distances]
     image = heat.imshow(cells, aspect="auto", origin="lower", cmap="viridis")
-    heat.set_xticks(range(len(decades)), [str(step) for step in decades], rotation=45)
+    heat.set_xticks(range(len(inputs)), [str(step) for step in inputs], rotation=45)
     heat.set_yticks(range(len(distances)), [str(distance) for distance in distances])
     heat.set(xlabel="training step", ylabel="distance (steps)")
     figure.colorbar(image, ax=heat, label="log10 g / g(0)")
@@ -78,13 +78,13 @@ def gradient(record: Record) -> Figure:
     return figure
 
 
-def _decades(record: Record, what: str) -> dict[int, dict[int, float]]:
+def decades(record: Record, what: str) -> dict[int, dict[int, float]]:
     """log10 g(k) / g(0) by step and distance, of `log10_norm` or `log10_state_norm`; nan below resolution."""
-    decades: dict[int, dict[int, float]] = defaultdict(dict)
+    rows: dict[int, dict[int, float]] = defaultdict(dict)
     for point in sorted(record["gradient"], key=lambda point: (point["step"], point["distance"])):
         if what in point:
-            decades[point["step"]][point["distance"]] = math.nan if point[what] is None else point[what]
-    return {step: {distance: norm - row[0] for distance, norm in row.items()} for step, row in decades.items()}
+            rows[point["step"]][point["distance"]] = math.nan if point[what] is None else point[what]
+    return {step: {distance: norm - row[0] for distance, norm in row.items()} for step, row in rows.items()}
 
 
 def forecasts(record: Record) -> Figure:

@@ -66,6 +66,11 @@ def interquartile_mean(values: Iterable[float]) -> Estimate:
     return _bootstrapped(list(values), _middle_half)
 
 
+def median(values: Iterable[float]) -> Estimate:
+    """Median with a percentile-bootstrap interval; of one value, none."""
+    return _bootstrapped(list(values), np.median)
+
+
 def accuracy_horizon(record: Record) -> int | None:
     """The largest lag of the curve at which the trained network scores at least .9; None where it does nowhere."""
     return max((point["lag"] for point in record["lag_curve"] if point["accuracy"] >= ACCURATE), default=None)

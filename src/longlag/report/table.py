@@ -2,137 +2,168 @@
 
 import csv
 import io
-import json
+import math
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from longlag import records
 from longlag.records import Record
-from longlag.report.statistics import Estimate, accuracy_horizon, mean, median_to_solve, success_rate
-
-COLUMNS = (
-    *("task", "model", "lag", "differs in", "runs", "not finished", "accuracy", "chance", "loss", "solved"),
-    *("steps to solve", "accuracy horizon", "log10 g(lag)/g(0)", "parameters", "seconds"),
-)
-NOT_ASKED = ("seed", "logger", "runtime", "trainer")  # of a configuration: what makes no other cell
-Row = dict[str, str]
+from longlag.report.cells import Cell, cells
+from longlag.report.statistics import Estimate, accuracy_horizon, mean, median, median_to_solve, success_rate
 
 
-def find(folders: Iterable[str | Path]) -> list[Record]:
-    """The records below the folders. Raises FileNotFoundError where a folder has none, ValueError for a broken one."""
-    found: dict[Path, Record] = {}
-    for folder in map(Path, folders):
-        paths = sorted(folder.rglob(records.FILE))
-        if not paths:
-            raise FileNotFoundError(f"{folder} holds no run: there is no {records.FILE} below it")
-        found |= {path.resolve(): records.read(path.parent) for path in paths}
-    return list(found.values())
+class Change(NamedTuple):
+    """A mean over seeds before training and after; None where it cannot be told."""
+
+    before: float | None
+    after: float | None
+
+
+COLUMNS = {  # and how their numbers are written
+    "task": "",
+    "model": "",
+    "lag": "d",
+    "differs in": "",
+    "runs": "d",
+    "not finished": "d",
+    "accuracy": ".3f",
+    "chance": ".3f",
+    "loss": ".4f",
+    "solved": ".2f",
+    "steps to solve": ".0f",
+    "accuracy horizon": ".0f",
+    "log10 g(lag)/g(0)": ".1f",
+    "decades per step": ".2g",
+    "gradient horizon": ".0f",
+    "parameters": "d",
+    "seconds": ".0f",
+}
+WITH_INTERVAL = ("accuracy", "solved", "accuracy horizon")
+CHANGES = ("log10 g(lag)/g(0)", "decades per step", "gradient horizon")
+NUMBERS: dict[str, tuple[str, ...]] = {
+    **{column: (column, f"{column}, low", f"{column}, high") for column in WITH_INTERVAL},
+    **{column: (f"{column}, before", f"{column}, after") for column in CHANGES},
+}
+Row = dict[str, Any]  # by column: text, a number, an Estimate, a Change, or None
 
 
 def rows(runs: Sequence[Record]) -> list[Row]:
-    """A row for each cell: runs of one configuration that differ in their seed."""
-    families: dict[Any, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        family = run["task"], run["model"], run["lag"]
-        families[family][json.dumps(_asked(run), sort_keys=True)].append(run)
-    table = []
-    for family in sorted(families):
-        cells = families[family]
-        table += [_row(cell, _difference(asked, cells)) for asked, cell in cells.items()]
-    return table
+    """A row for each cell."""
+    return [_row(cell) for cell in cells(runs)]
 
 
 def terminal(table: Sequence[Row]) -> Table:
     """For the terminal; columns without any entry are left out."""
-    used = [column for column in COLUMNS if any(row[column] for row in table)]
+    used = [column for column in COLUMNS if any(row[column] is not None for row in table)]
     shown = Table(*used)
     for row in table:
-        shown.add_row(*(row[column] for column in used))
+        shown.add_row(*(_text(row, column) for column in used))
     return shown
 
 
 def markdown(table: Sequence[Row]) -> str:
     """As a Markdown table."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *([row[column] for column in COLUMNS] for row in table)]
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *([_text(row, column) for column in COLUMNS] for row in table)]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def comma_separated(table: Sequence[Row]) -> str:
-    """As CSV, with a header."""
+    """As CSV, with a header: plain numbers, an interval's ends and what changed in columns of their own."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(file, list(_numbers(dict.fromkeys(COLUMNS))), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows(map(_numbers, table))
     return file.getvalue()
 
 
-def _row(cell: Sequence[Record], difference: str) -> Row:
-    done = [run for run in cell if run["status"] == "finished"]
-    first = cell[0]
-    row = dict.fromkeys(COLUMNS, "") | {
-        "task": first["task"],
-        "model": first["model"],
-        "lag": str(first["lag"]),
-        "differs in": difference,
-        "runs": str(len(done)),
-        "not finished": str(len(cell) - len(done) or ""),
+def matrix(runs: Sequence[Record]) -> dict[tuple[str, str], dict[int, dict[int, Estimate]]]:
+    """Accuracy by task and model, then by the lag it was trained at, then by the lag it was tested at, over seeds."""
+    matrices: dict[tuple[str, str], dict[int, dict[int, Estimate]]] = {}
+    for cell in cells(runs):
+        if cell.finished:
+            matrices.setdefault((cell.task, cell.name), {})[cell.lag] = tested_at(cell.finished)
+    return matrices
+
+
+def tested_at(runs: Sequence[Record]) -> dict[int, Estimate]:
+    """Accuracy of runs of one cell at every lag that all of them were tested at."""
+    curves = [{point["lag"]: point["accuracy"] for point in run["lag_curve"]} for run in runs]
+    return {lag: mean(curve[lag] for curve in curves) for lag in sorted(set.intersection(*map(set, curves)))}
+
+
+def terminal_matrix(title: str, trained: dict[int, dict[int, Estimate]]) -> Table:
+    """A matrix for the terminal: a row for each lag trained at, a column for each tested at."""
+    tested = sorted({lag for row in trained.values() for lag in row})
+    shown = Table("trained at", *map(str, tested), title=f"{title}: accuracy at each lag", title_justify="left")
+    for lag, row in trained.items():
+        shown.add_row(str(lag), *(f"{row[at].value:.2f}" if at in row else "" for at in tested))
+    return shown
+
+
+def _row(cell: Cell) -> Row:
+    row = dict.fromkeys(COLUMNS) | {
+        "task": cell.task,
+        "model": cell.model,
+        "lag": cell.lag,
+        "differs in": cell.settings or None,
+        "runs": len(cell.finished),
+        "not finished": len(cell.runs) - len(cell.finished) or None,
     }
-    return row | _measured(done) if done else row
+    return row | _measured(cell) if cell.finished else row
 
 
-def _measured(done: Sequence[Record]) -> Row:
-    median = median_to_solve(done)
-    solvable = done[0]["config"]["task"].get("solved_at") is not None
-    gradients = [decades for run in done if (decades := _decades_over_lag(run)) is not None]
-    horizons = [accuracy_horizon(run) or 0 for run in done]
+def _measured(cell: Cell) -> Row:
+    done = cell.finished
     return {
-        "accuracy": _with_interval(mean(run["test"]["accuracy"] for run in done), ".3f"),
-        "chance": f"{done[0]['test']['chance']:.3f}",
-        "loss": f"{statistics.fmean(run['test']['loss'] for run in done):.4f}",
-        "solved": _with_interval(success_rate(done), ".2f") if solvable else "",
-        "steps to solve": "" if not solvable else "beyond the budget" if median is None else f"{median:.0f}",
-        "accuracy horizon": f"{statistics.median(horizons):.0f}",
-        "log10 g(lag)/g(0)": f"{statistics.fmean(gradients):.1f}" if gradients else "",
-        "parameters": str(done[0]["cost"]["parameters"]),
-        "seconds": f"{statistics.median(run['cost']['seconds'] for run in done):.0f}",
+        "accuracy": mean(run["test"]["accuracy"] for run in done),
+        "chance": done[0]["test"]["chance"],
+        "loss": statistics.fmean(run["test"]["loss"] for run in done),
+        "solved": success_rate(done) if cell.solvable else None,
+        "steps to solve": median_to_solve(done) or math.inf if cell.solvable else None,
+        "accuracy horizon": median(accuracy_horizon(run) or 0 for run in done),
+        "log10 g(lag)/g(0)": _change(done, "log10_over_lag"),
+        "decades per step": _change(done, "decades_per_step"),
+        "gradient horizon": _change(done, "horizon"),
+        "parameters": done[0]["cost"]["parameters"],
+        "seconds": statistics.median(run["cost"]["seconds"] for run in done),
     }
 
 
-def _with_interval(estimate: Estimate, digits: str) -> str:
-    if estimate.low is None or estimate.high is None:
-        return format(estimate.value, digits)
-    return f"{estimate.value:{digits}} [{estimate.low:{digits}}, {estimate.high:{digits}}]"
+def _change(runs: Iterable[Record], name: str) -> Change | None:
+    """What became of one of the gradient's scalars; None where it was never measured."""
+    measured = [scalars for run in runs if (scalars := run.get("gradient_scalars"))]
+    return Change(*(_mean(scalars[at][name] for scalars in measured) for at in (0, -1))) if measured else None
 
 
-def _decades_over_lag(run: Record) -> float | None:
-    """log10 g(lag) / g(0) at the first measurement, before training; None where one of them is below resolution."""
-    if not run["gradient"]:
-        return None
-    start = min(point["step"] for point in run["gradient"])
-    norms = {point["distance"]: point["log10_norm"] for point in run["gradient"] if point["step"] == start}
-    near, far = norms[0], norms[max(distance for distance in norms if distance <= run["lag"])]
-    return None if near is None or far is None else far - near
+def _mean(values: Iterable[float | None]) -> float | None:
+    every = list(values)
+    told = [value for value in every if value is not None]
+    return statistics.fmean(told) if len(told) == len(every) else None
 
 
-def _asked(run: Record) -> dict[str, Any]:
-    return _flat({key: value for key, value in run["config"].items() if key not in NOT_ASKED})
+def _text(row: Row, column: str) -> str:
+    """An entry as people read it."""
+    value = row[column]
+    write: Callable[[float | None], str] = lambda number: "–" if number is None else format(number, COLUMNS[column])  # noqa: E731
+    match value:
+        case None | Change(None, None):
+            return ""
+        case Estimate():
+            interval = "" if value.low is None else f" [{write(value.low)}, {write(value.high)}]"
+            return write(value.value) + interval
+        case Change():
+            return f"{write(value.before)} → {write(value.after)}"
+        case math.inf:
+            return "beyond the budget"
+    return write(value)
 
 
-def _difference(asked: str, cells: Iterable[str]) -> str:
-    """The settings of a cell that others of the same task, model and lag have otherwise."""
-    ours, all_of_them = json.loads(asked), [json.loads(other) for other in cells]
-    varies = [key for key in ours if any(other.get(key) != ours[key] for other in all_of_them)]
-    return " ".join(f"{key}={ours[key]}" for key in varies)
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+def _numbers(row: Row) -> Row:
+    """An entry as programs read it: a column for each of its numbers."""
+    flat: Row = {}
+    for column, value in row.items():
+        names = NUMBERS.get(column, (column,))
+        flat |= dict.fromkeys(names) | dict(zip(names, value if isinstance(value, tuple) else (value,), strict=False))
     return flat

@@ -1,0 +1,99 @@
+"""The cells of a set of runs: runs of one configuration that differ in their seed. Needs no torch."""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from longlag import records
+from longlag.records import Record
+
+log = logging.getLogger(__name__)
+
+NOT_ASKED = ("seed", "logger", "runtime", "trainer")  # of a configuration: what makes no other cell
+
+
+class Cell(NamedTuple):
+    """Runs of one task, model, lag and settings.
+
+    Attributes:
+        task, model, lag: of all of them.
+        settings: those that other cells of the same task, model and lag have otherwise; empty where there are none.
+        runs: one for each seed, of any status.
+    """
+
+    task: str
+    model: str
+    lag: int
+    settings: str
+    runs: list[Record]
+
+    @property
+    def finished(self) -> list[Record]:
+        """The runs that came to their end."""
+        return [run for run in self.runs if run["status"] == "finished"]
+
+    @property
+    def name(self) -> str:
+        """The model, and the settings that tell it from others."""
+        return f"{self.model} {self.settings}".strip()
+
+    @property
+    def solvable(self) -> bool:
+        """Whether anything counts as solved."""
+        return self.runs[0]["config"]["task"].get("solved_at") is not None
+
+
+def find(folders: Iterable[str | Path]) -> list[Record]:
+    """The records below the folders; one that cannot be read costs a warning.
+
+    Raises FileNotFoundError where a folder has none.
+    """
+    found: dict[Path, Record] = {}
+    for folder in map(Path, folders):
+        paths = sorted(folder.rglob(records.FILE))
+        if not paths:
+            raise FileNotFoundError(f"{folder} holds no run: there is no {records.FILE} below it")
+        found |= {path.resolve(): record for path in paths for record in _readable(path)}
+    return list(found.values())
+
+
+def cells(runs: Sequence[Record]) -> list[Cell]:
+    """The runs by task, model, lag and settings, in this order."""
+    families: dict[tuple[str, str, int], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        family = run["task"], run["model"], run["lag"]
+        families[family][json.dumps(_asked(run), sort_keys=True)].append(run)
+    return [
+        Cell(*family, _difference(asked, families[family]), same)
+        for family in sorted(families)
+        for asked, same in families[family].items()
+    ]
+
+
+def _readable(path: Path) -> Iterator[Record]:
+    try:
+        yield records.read(path.parent)
+    except ValueError as error:
+        log.warning("left out: %s", records.first_line(error))
+
+
+def _asked(run: Record) -> dict[str, Any]:
+    return _flat({key: value for key, value in run["config"].items() if key not in NOT_ASKED})
+
+
+def _difference(asked: str, family: Iterable[str]) -> str:
+    """The settings of a cell that others of the same task, model and lag have otherwise."""
+    ours, all_of_them = json.loads(asked), [json.loads(other) for other in family]
+    varies = [key for key in ours if any(other.get(key) != ours[key] for other in all_of_them)]
+    return " ".join(f"{key}={ours[key]}" for key in varies)
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -1,0 +1,114 @@
+"""The picture of a set of runs: accuracy over lags, and beside it the gradient that explains it. Needs no torch."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+from longlag.report.cells import Cell
+from longlag.report.figures import GREY, decades
+from longlag.report.statistics import Estimate, mean
+from longlag.report.table import tested_at
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito's
+MARKERS = "os^Dv<>Pp"  # nor is colour the only thing that tells two lines apart
+
+Styles = dict[str, tuple[str, str]]
+
+
+def gap(cells: Sequence[Cell]) -> Figure:
+    """A row of two panels for each task.
+
+    Left, accuracy with its 95% interval: of networks trained at each lag where there are several, of the networks
+    trained at the one lag tested at each otherwise. Faint dots are single seeds. Right, log10 g(k) / g(0) at the
+    largest lag: solid before training, dotted after; where a line ends, the gradient is below resolution.
+
+    Raises ValueError where no run is finished.
+    """
+    finished = [cell for cell in cells if cell.finished]
+    if not finished:
+        raise ValueError("there is nothing to draw: none of the runs finished")
+    styles = _styles(finished)
+    tasks = sorted({cell.task for cell in finished})
+    figure = Figure(figsize=(11, 4.4 * len(tasks)), layout="constrained")
+    for task, (left, right) in zip(tasks, figure.subplots(len(tasks), 2, squeeze=False), strict=True):
+        of_task = [cell for cell in finished if cell.task == task]
+        _accuracy(left, of_task, styles)
+        _gradient(right, of_task, styles)
+        left.set_title(task, loc="left", fontsize=11)
+    return figure
+
+
+def _accuracy(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
+    lags = sorted({cell.lag for cell in cells})
+    for name, ours in _lines(cells):
+        colour, marker = styles[name]
+        if len(lags) > 1:
+            means = {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in ours}
+            seeds = [(cell.lag, run["test"]["accuracy"]) for cell in ours for run in cell.finished]
+        else:
+            means = tested_at(ours[0].finished)
+            points = [point for run in ours[0].finished for point in run["lag_curve"]]
+            seeds = [(point["lag"], point["accuracy"]) for point in points]
+        _band(axes, means, colour)
+        axes.plot(*zip(*seeds, strict=True), marker, color=colour, alpha=0.25, markersize=3, linestyle="none")
+        values = [estimate.value for estimate in means.values()]
+        axes.plot(list(means), values, marker + "-", color=colour, markersize=4, label=name + _solved(ours))
+    chance = {point["lag"]: point["chance"] for cell in cells for run in cell.finished for point in run["lag_curve"]}
+    axes.plot(*zip(*sorted(chance.items()), strict=True), "--", color=GREY, linewidth=0.8, label="chance")
+    if len(lags) == 1:
+        axes.axvline(lags[0], color=GREY, linewidth=0.8, linestyle=":", label=f"trained at {lags[0]}")
+    axes.set(xlabel="trained and tested at lag (steps)" if len(lags) > 1 else "tested at lag (steps)")
+    axes.set(ylabel="accuracy", ylim=(-0.03, 1.03))
+    _finish(axes)
+
+
+def _gradient(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
+    lag = max(cell.lag for cell in cells)
+    for name, ours in _lines([cell for cell in cells if cell.lag == lag]):
+        colour, marker = styles[name]
+        measured = [list(decades(run, "log10_norm").values()) for run in ours[0].finished if run["gradient"]]
+        for at, style in ((0, "-"), (-1, ":")) if measured else ():
+            rows = [profiles[at] for profiles in measured]
+            means = {k: statistics.fmean(row[k] for row in rows) for k in rows[0] if k}
+            label = name if at == 0 else None
+            axes.plot(list(means), list(means.values()), marker + style, color=colour, markersize=3, label=label)
+    axes.plot([], [], ":", color=GREY, label="after training")
+    axes.axvline(lag, color=GREY, linewidth=0.8, linestyle=":", label=f"lag {lag}")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set(xlabel="distance (steps)", ylabel="log10 gradient at distance / at 0")
+    _finish(axes)
+
+
+def _styles(cells: Sequence[Cell]) -> Styles:
+    """A colour and a marker for each model, the same in every panel."""
+    names = dict.fromkeys(cell.name for cell in cells)
+    return {name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+
+
+def _lines(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+    """Each model, and its cells by lag."""
+    for name in dict.fromkeys(cell.name for cell in cells):
+        yield name, [cell for cell in cells if cell.name == name]
+
+
+def _solved(cells: Sequence[Cell]) -> str:
+    """How many of the runs were solved, where anything counts as solved."""
+    runs = [run for cell in cells for run in cell.finished]
+    return f" ({sum(run['solved'] for run in runs)} of {len(runs)} solved)" if cells[0].solvable else ""
+
+
+def _band(axes: Axes, means: dict[int, Estimate], colour: str) -> None:
+    low = [each.value if each.low is None else each.low for each in means.values()]
+    high = [each.value if each.high is None else each.high for each in means.values()]
+    axes.fill_between(list(means), low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
