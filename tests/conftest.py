@@ -37,11 +37,11 @@ def _nobodys_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def run_small(tmp_path: Path) -> Callable[..., tuple[Path, dict]]:
     """Runs the recipe in this process with a small budget; returns the folder and the record."""
 
-    def run_with(*overrides: str, folder: Path = tmp_path / "run") -> tuple[Path, dict]:
+    def run_with(*overrides: str, folder: Path = tmp_path / "run", go_on: bool = False) -> tuple[Path, dict]:
         from longlag.run import run
 
         small = ["lag=6", "max_steps=4", "validation.every=2", "validation.sequences=32", "eval.sequences=16"]
         cfg = compose("logger=none", "model.hidden_size=8", *small, *overrides)
-        return folder, run(cfg, folder, model="model", task="task")
+        return folder, run(cfg, folder, model="model", task="task", go_on=go_on)
 
     return run_with

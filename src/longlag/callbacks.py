@@ -32,6 +32,8 @@ class Watch(pl.Callback):
         tokens: time steps of all training sequences so far.
     """
 
+    KEPT: ClassVar = ("steps_to_solve", "seconds_to_solve", "seconds", "validation_seconds", "tokens")
+
     def __init__(self, solved_at: float | None):
         self.solved_at = solved_at
         self.solved = False
@@ -42,8 +44,8 @@ class Watch(pl.Callback):
         self._started = self._validating = 0.0
 
     def on_train_start(self, *_: Any) -> None:
-        """Start the clock."""
-        self._started = time.monotonic()
+        """Start the clock, or let it run on."""
+        self._started = time.monotonic() - self.seconds
 
     def on_train_batch_end(self, trainer: pl.Trainer, _: Any, __: Any, batch: Batch, ___: int) -> None:
         """Keep count and time, and have the last step validated (Lightning validates where it is asked to stop)."""
@@ -76,6 +78,15 @@ class Watch(pl.Callback):
         if not self.solved:
             self.steps_to_solve = self.seconds_to_solve = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on with."""
+        return {name: getattr(self, name) for name in self.KEPT}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        for name in self.KEPT:
+            setattr(self, name, state[name])
+
 
 class ProbeGradients(pl.Callback):
     """Measures the gradient over distance as training goes on: at steps 1, 3, 10, 30, …
@@ -103,6 +114,15 @@ class ProbeGradients(pl.Callback):
             started = time.monotonic()
             self.at(trainer.global_step)
             self.seconds += time.monotonic() - started
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on with."""
+        return {"profiles": [profile._asdict() for profile in self.profiles], "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.profiles = [Profile(**profile) for profile in state["profiles"]]
+        self.seconds = state["seconds"]
 
 
 class ShowProgress(pl.Callback):

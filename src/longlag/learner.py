@@ -72,7 +72,7 @@ class Learner(pl.LightningModule):
         """Log every `log_every_n_steps` steps: a call of `self.log` costs as much as a short step."""
         if self.global_step % self.trainer.log_every_n_steps:
             return
-        means = {name: torch.stack([step[name] for step in self.recent]).mean() for name in self.recent[0]}
+        means = {name: torch.stack([step[name].to(self.device) for step in self.recent]).mean() for name in self.recent[0]}
         means = {name: self.trainer.strategy.reduce(mean, reduce_op="mean") for name, mean in means.items()}
         self.recent.clear()
         self._check_finite(means["loss"], "training")
@@ -105,12 +105,13 @@ class Learner(pl.LightningModule):
         self.log_dict({**named, "step": float(self.global_step)})  # Lightning's name for the x axis
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """How far the training lag has grown is part of the state."""
-        checkpoint["lags"] = self.lags.state_dict()
+        """How far the training lag has grown is part of the state, and so is what has not been logged yet."""
+        checkpoint |= {"lags": self.lags.state_dict(), "recent": self.recent}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on at that lag."""
         self.lags.load_state_dict(checkpoint["lags"])
+        self.recent = checkpoint["recent"]
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule, a step at a time."""

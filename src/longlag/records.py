@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 SCHEMA = 1
 FILE = "record.json"
 WEIGHTS = "model.ckpt"
 SAMPLE = "sample.txt"
+LOCK = ".lock"
 Record = dict[str, Any]
 
 
@@ -84,11 +87,26 @@ def recording(record: Record, folder: Path, is_first: bool = True) -> Iterator[N
             write(record, folder)
 
 
-def claim(folder: Path) -> None:
-    """Make the folder of a new run. Raises FileExistsError where it holds a run: results are not overwritten."""
-    if (folder / FILE).exists():
-        raise FileExistsError(f"{folder} holds a run already; choose another hydra.run.dir or remove it")
+@contextmanager
+def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
+    """Make the folder of a run and keep it to this process, however it ends.
+
+    Raises FileExistsError where it holds a run already and that is not to go on: results are not overwritten;
+    BlockingIOError where another process is at work on it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(f"{folder}: another process is at work on this run") from None
+    try:
+        if (folder / FILE).exists() and not go_on:
+            raise FileExistsError(f"{folder} holds a run already; go on with resume={folder}, or choose another folder")
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def write(record: Record, folder: Path) -> None:

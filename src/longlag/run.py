@@ -8,7 +8,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from longlag import records
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
+from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
 from longlag.measure.cost import environment, parameters, peak_memory_bytes
 from longlag.measure.gradients import SEQUENCES, Profile, gradient_over_distance
@@ -54,19 +54,21 @@ class TrainedRun(NamedTuple):
     record: Record
 
 
-def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
+def run(cfg: DictConfig, folder: Path, model: str, task: str, go_on: bool = False) -> Record:
     """One run, from configuration to record.
 
     Args:
         cfg: as `conf/config.yaml` composes it, checked by `settings.check`.
         folder: the run's own; `record.json`, `model.ckpt` and the picture go there.
         model, task: the names that were chosen.
+        go_on: from the last checkpoint in the folder, or from the beginning where there is none.
 
     Returns:
         The record, as it was written.
 
     Raises:
         ValueError, FileExistsError: where the run cannot be as configured; nothing has been written then.
+        BlockingIOError: where another process is at work on it.
         Diverged, KeyboardInterrupt, or whatever else stopped it; the record says so.
     """
     torch.set_num_threads(cfg.runtime.threads or all_threads())
@@ -78,19 +80,25 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
     learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(the_task.solved_at)
     probe = ProbeGradients(partial(measure_gradients, network, the_task, cfg.seed))
-    trainer = make_trainer(cfg, folder, [watch, probe, ShowProgress(f"{model} · {task} · lag {cfg.lag}")])
+    progress = ShowProgress(f"{model} · {task} · lag {cfg.lag}")
+    checkpoints = Checkpoints(folder, cfg.runtime.checkpoint_seconds)
+    trainer = make_trainer(cfg, folder, [watch, probe, progress, checkpoints])
     record = records.new(plain(cfg), model, task) | {"data": the_task.provenance}
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
-    if is_first:
-        records.claim(folder)
 
-    with tracking(cfg, folder, record, the_task) as trainer.loggers, records.recording(record, folder, is_first):
+    with (
+        records.claimed(folder, go_on) if is_first else nullcontext(),
+        tracking(cfg, folder, record, the_task) as trainer.loggers,
+        records.recording(record, folder, is_first),
+    ):
         record["environment"] = environment(trainer.strategy.root_device)
+        start = to_go_on_from(folder) if go_on else None
         try:
-            probe.at(step=0)
+            if not start:
+                probe.at(step=0)
             with quietly():
                 streams = Streams(the_task, training_lags, cfg.seed, cfg.batch_size, cfg.validation.sequences)
-                trainer.fit(learner, streams)
+                trainer.fit(learner, streams, ckpt_path=start, weights_only=True)
         finally:
             record |= outcome(watch, cfg.batch_size) | {"training_lags": training_lags.until(trainer.global_step)}
             record["cost"] = parameters(network) | cost(watch, probe, trainer)
@@ -107,6 +115,7 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str) -> Record:
             if sample := record["example"].get("sample"):
                 records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
     if is_first:
+        forget(folder)
         summary.show(record, folder)
     return record
 
@@ -150,15 +159,7 @@ def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
 
 
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """The Lightning Trainer; it keeps the weights of the best validation in `folder`."""
-    best = ModelCheckpoint(
-        dirpath=folder,
-        filename=Path(records.WEIGHTS).stem,
-        monitor="val/loss",  # accuracies tie, losses do not
-        save_weights_only=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
+    """The Lightning Trainer."""
     try:
         with quietly():
             trainer: pl.Trainer = build(
@@ -171,7 +172,8 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
                 check_val_every_n_epoch=None,  # counts steps, not epochs: the stream has no end
                 num_sanity_val_steps=0,
                 logger=False,
-                callbacks=[*callbacks, best],
+                callbacks=callbacks,
+                enable_checkpointing=False,  # see Checkpoints
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 use_distributed_sampler=False,
@@ -190,19 +192,6 @@ def accelerator(asked: str) -> str:
     if asked == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
         raise ValueError("trainer: there is no GPU here; use trainer=auto or trainer=cpu")
     return asked
-
-
-def load_weights(network: Network, folder: Path) -> int:
-    """Put the weights of the best validation into the network; the step of the training they are of."""
-    path = folder / records.WEIGHTS
-    if not path.exists():
-        raise FileNotFoundError(f"{folder} has no {records.WEIGHTS}: the run ended before its first validation")
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict({name.removeprefix("network."): value for name, value in saved["state_dict"].items()})
-        return int(saved["global_step"])
-    except Exception as error:  # a broken file raises whatever its first broken byte leads to
-        raise ValueError(f"{path} does not hold the weights of this run: {records.first_line(error)}") from error
 
 
 def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:
