@@ -1,18 +1,23 @@
 """A run that was stopped goes on and ends bit for bit like one that was not."""
 
 import csv
-import logging
 from pathlib import Path
 
 import pytest
 import torch
 
 from longlag import records
-from longlag.checkpoints import LAST, ONE_BEFORE, WEIGHTS, to_go_on_from
+from longlag.checkpoints import LAST, WEIGHTS
 from longlag.learner import Learner
 
 TIMINGS = ("seconds", "validation_seconds", "probe_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
-LONGER = ("max_steps=24", "validation.every=4", "trainer.log_every_n_steps=3", "runtime.checkpoint_seconds=0", "logger=csv")
+LONGER = (
+    "max_steps=24",
+    "validation.every=4",
+    "trainer.log_every_n_steps=3",
+    "runtime.checkpoint_seconds=0",
+    "logger=csv",
+)
 CASES = {
     "synthetic": ("task=copy", "lag=6"),
     "text": ("task=text", "lag=8", "task.sample=20"),

@@ -163,7 +163,7 @@ def test_a_folder_that_holds_a_run(command):
     assert command(*SMALL, "lag=6", "hydra.run.dir=run")[0] == 0
     code, error = command(*SMALL, "lag=6", "hydra.run.dir=run")
     assert code == 1
-    assert "run holds a run already; choose another hydra.run.dir" in error
+    assert "run holds a run already; go on with resume=" in error
     assert error.count("\n") == 1
 
 

@@ -95,11 +95,23 @@ def test_a_write_that_fails_leaves_the_old_record(
 
 def test_claim(record: records.Record, tmp_path: Path):
     folder = tmp_path / "outputs" / "run"
-    records.claim(folder)
-    records.claim(folder)  # an empty one is nobody's
-    records.write(record, folder)
-    with pytest.raises(FileExistsError, match="holds a run already"):
-        records.claim(folder)
+    with records.claimed(folder):
+        assert list(folder.iterdir()) == [folder / records.LOCK]
+    assert list(folder.iterdir()) == []
+    with records.claimed(folder):  # an empty one is nobody's
+        records.write(record, folder)
+    with pytest.raises(FileExistsError, match="holds a run already"), records.claimed(folder):
+        pass
+    with records.claimed(folder, go_on=True):
+        pass
+    assert [path.name for path in folder.iterdir()] == [records.FILE]
+
+
+def test_a_run_belongs_to_one_process(tmp_path: Path):
+    with records.claimed(tmp_path), pytest.raises(BlockingIOError, match="another process is at work on this run"):
+        records.claimed(tmp_path, go_on=True).__enter__()
+    with records.claimed(tmp_path):
+        pass
 
 
 def test_read_nothing(tmp_path: Path):

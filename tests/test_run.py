@@ -104,7 +104,7 @@ def test_results_are_of_the_best_validation_and_not_of_the_last(run_small, monke
     losses, seen = iter([0.5, 0.1, 0.9, 0.8]), []
 
     def scripted(learner: Learner) -> None:
-        seen.append({name: value.clone() for name, value in learner.state_dict().items() if "network" in name})
+        seen.append({name: value.clone() for name, value in learner.network.state_dict().items()})
         learner.log_dict({"val/loss": next(losses), "val/accuracy": 0.0})
 
     monkeypatch.setattr(Learner, "on_validation_epoch_end", scripted)

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from longlag import resume
+from longlag.records import Record
 from longlag.settings import check
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,7 @@ _CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
 CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)  # ${times:1.5,${lag}} in YAML
+OmegaConf.register_new_resolver("first", lambda *given: next(filter(None, given), None), replace=True)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
@@ -31,6 +35,7 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaCon
 def main() -> None:
     """`python train.py …`, and the console command `longlag …`."""
     with errors_in_one_line():
+        sys.argv = [sys.argv[0], *resume.grid(sys.argv[1:])]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
 
 
@@ -62,21 +67,35 @@ def _job(cfg: DictConfig) -> float | None:
     """One run. Returns its test score, so that a Hydra sweeper can optimise it."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    choices = hydra_config.runtime.choices
+    of_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
-        check(cfg)
+        if of_sweep:
+            plan = resume.of_cell(cfg, folder, **_names(hydra_config))
+        elif cfg.resume:
+            plan = resume.of_run(cfg, list(hydra_config.overrides.task))
+        else:
+            plan = resume.Plan(cfg, folder, **_names(hydra_config), begun=None)
+        if plan.ended:
+            log.info("%s has come to its end: nothing is left to do", plan.folder)
+            return _score(plan.begun)
+        check(plan.cfg)
         from longlag.run import run
 
-        record = run(cfg, folder, model=choices["model"], task=choices["task"])
-    except Exception as error:
-        if hydra_config.mode == RunMode.MULTIRUN:  # the other cells go on
-            log.error("%s: %s", folder.name, _one_line(error))
-        elif isinstance(error, USER_ERRORS):
-            raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
-        raise
+        return _score(run(plan.cfg, plan.folder, plan.model, plan.task, go_on=plan.begun is not None))
+    except USER_ERRORS as error:
+        if of_sweep:  # the launcher tells
+            raise
+        raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
     finally:
         _leave_nothing(folder)
-    return record["test"].get("accuracy")
+
+
+def _names(hydra_config: HydraConf) -> dict[str, str]:
+    return {group: hydra_config.runtime.choices[group] for group in ("model", "task")}
+
+
+def _score(record: Record | None) -> float | None:
+    return record["test"].get("accuracy") if record else None
 
 
 def _leave_nothing(folder: Path) -> None:

@@ -72,7 +72,9 @@ class Learner(pl.LightningModule):
         """Log every `log_every_n_steps` steps: a call of `self.log` costs as much as a short step."""
         if self.global_step % self.trainer.log_every_n_steps:
             return
-        means = {name: torch.stack([step[name].to(self.device) for step in self.recent]).mean() for name in self.recent[0]}
+        means = {
+            name: torch.stack([step[name].to(self.device) for step in self.recent]).mean() for name in self.recent[0]
+        }
         means = {name: self.trainer.strategy.reduce(mean, reduce_op="mean") for name, mean in means.items()}
         self.recent.clear()
         self._check_finite(means["loss"], "training")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -30,6 +30,7 @@ from longlag.measure.lags import default_lags, over_lags, score
 from longlag.network import Network
 from longlag.records import Record
 from longlag.report import figures, summary
+from longlag.settings import plain
 from longlag.stream import Streams, fixed_batches, generator
 from longlag.targets import build
 from longlag.tasks.task import Task
@@ -282,9 +283,3 @@ def quietly() -> Iterator[None]:
 def all_threads() -> int:
     """As many as the machine has cores, or OMP_NUM_THREADS."""
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration, resolved, as plain values."""
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    return values

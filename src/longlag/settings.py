@@ -74,12 +74,20 @@ RANGES = {
     "trainer.log_every_n_steps": COUNT,
     "trainer.num_nodes": COUNT,
     "logger.wandb.timeout": POSITIVE,
+    "runtime.checkpoint_seconds": Range(whole=False, low=0),
 }
 CHOICES = {"lr_schedule": SCHEDULES, "trainer.precision": PRECISIONS}
 TOP_LEVEL = {
     *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
-    *("runtime", "model", "task", "lag_mode", "trainer", "logger"),
+    *("resume", "runtime", "model", "task", "lag_mode", "trainer", "logger"),
 }
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """What a run is asked for, resolved, as plain values: all settings but the folder to go on with."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    values.pop("resume", None)
+    return values
 
 
 def check(cfg: DictConfig) -> None:
