@@ -25,11 +25,20 @@ _INSTALLED = Path(__file__).with_name("conf")  # inside a wheel
 _CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
 CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
-OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)  # ${times:1.5,${lag}} in YAML
-OmegaConf.register_new_resolver("first", lambda *given: next(filter(None, given), None), replace=True)
-
 FULL_ERROR = "HYDRA_FULL_ERROR"
 USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
+
+
+def _sweep() -> str | None:
+    """The name of the sweep that a run is of."""
+    hydra_config = HydraConfig.get() if HydraConfig.initialized() else None
+    return Path(hydra_config.sweep.dir).name if hydra_config and hydra_config.mode == RunMode.MULTIRUN else None
+
+
+# For the YAML files: ${times:1.5,${lag}}, ${first:${resume},outputs}, ${sweep:}.
+OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
+OmegaConf.register_new_resolver("first", lambda *given: next(filter(None, given), None), replace=True)
+OmegaConf.register_new_resolver("sweep", _sweep, replace=True)
 
 
 def main() -> None:

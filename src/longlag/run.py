@@ -3,6 +3,7 @@
 The only place that makes objects from configuration.
 """
 
+import hashlib
 import logging
 import os
 import time
@@ -255,7 +256,8 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
     for name, node in cfg.logger.items():
         if name == "wandb":
             run_name = f"{record['model']}-{record['task']}-lag{cfg.lag}-seed{cfg.seed}"
-            loggers.append(build(node, name=run_name, run_config={key: record[key] for key in MIRRORED}))
+            mirrored = {key: record[key] for key in MIRRORED}
+            loggers.append(build(node, name=run_name, id=run_id(folder, record), run_config=mirrored))
         else:
             loggers.append(build(node, save_dir=str(folder)))
     ours = [logger for logger in loggers if isinstance(logger, Wandb)]
@@ -267,6 +269,11 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
         for logger in ours:
             logger.log_results(record, [folder / name for name in figures.PICTURES if (folder / name).exists()])
             logger.close(ok=record["status"] == "finished")
+
+
+def run_id(folder: Path, record: Record) -> str:
+    """Of the W&B run: the same when a run goes on, another in another folder."""
+    return hashlib.sha256(f"{folder.resolve()} {record['config_hash']}".encode()).hexdigest()[:16]
 
 
 @contextmanager

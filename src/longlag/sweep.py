@@ -83,6 +83,7 @@ class Sweep(Launcher):
                 log.info("%s", _news(cell, list(returns.values()), len(cells), time.monotonic() - started))
         finally:
             sum_up(cells)
+        track(cells)
         return self._returned(cells, returns)
 
     def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, JobReturn]]:
@@ -216,6 +217,16 @@ def sum_up(cells: Sequence[Cell]) -> None:
         elif record["status"] != "finished":
             line = f"{record['status']:12} {records.shown(cell.folder.absolute())}: {record['error']}"
             console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def track(cells: Sequence[Cell]) -> None:
+    """The sweep as a whole in W&B, where its runs are."""
+    wanted = [cell for cell in cells if "wandb" in cell.settings.logger]
+    there = [record for cell in wanted if (record := cell.record)]
+    if there:
+        from longlag.report.sweep_runs import log_sweep
+
+        log_sweep(there, Path(wanted[0].config.hydra.sweep.dir).name, plain(wanted[0].settings)["logger"]["wandb"])
 
 
 def _news(cell: Cell, returns: Sequence[JobReturn], cells: int, seconds: float) -> str:

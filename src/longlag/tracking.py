@@ -1,7 +1,6 @@
 """Weights & Biases: online when it can be, offline when not, and never the reason that a run is lost."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag.records import Record, first_line, shown
+from longlag import wandb_runs
+from longlag.records import Record, first_line
 
 log = logging.getLogger(__name__)
 
 STEP = "trainer/global_step"  # Lightning's name
 SINGLE = ("status", "solved", "steps_to_solve", "sequences_to_solve", "seconds_to_solve", "config_hash")
 AXES = {"lag_curve": "lag", "gradient": "distance", "gradient_scalars": "step"}  # what the record's curves are over
-MODES = ("auto", "online", "offline")
 
 
 class Wandb(WandbLogger):
@@ -26,11 +25,9 @@ class Wandb(WandbLogger):
     Args:
         project, entity, group, tags: as in `wandb.init`.
         name: of the run.
+        id: of the run; one that the server knows goes on. null: a new one.
         run_config: what W&B shows as the configuration, plain values.
-        dir: W&B keeps its files in `dir`/wandb; the environment variable WANDB_DIR goes first.
-        mode: `online`, `offline`, or `auto`: online if logged in and the server answers within `timeout`. The
-            environment variable WANDB_MODE goes first.
-        timeout: seconds to wait for the server at the start and for the upload at the end.
+        dir, mode, timeout: see `wandb_runs.start`.
 
     Raises:
         ValueError: where `mode` is unknown.
@@ -41,6 +38,7 @@ class Wandb(WandbLogger):
         project: str,
         name: str,
         run_config: Mapping[str, Any],
+        id: str | None = None,
         entity: str | None = None,
         group: str | None = None,
         tags: Iterable[str] = (),
@@ -48,15 +46,11 @@ class Wandb(WandbLogger):
         mode: str = "auto",
         timeout: float = 15,
     ):
-        if mode not in MODES:
-            raise ValueError(f"logger.wandb.mode must be one of {', '.join(MODES)}, got {mode}")
         self._said: set[str] = set()  # failures, each of them once
-        folder = Path(os.environ.get("WANDB_DIR", dir)).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        given = {"project": project, "entity": entity, "group": group, "tags": list(tags), "name": name}
+        given = {"project": project, "entity": entity, "group": group, "tags": list(tags), "name": name, "id": id}
         first = rank_zero_only.rank in (0, None)  # the other ranks of a ddp run log nothing
-        run = _start(mode, timeout, **given, config=dict(run_config), dir=folder, job_type="run") if first else None
-        super().__init__(experiment=run, project=project, save_dir=str(folder))
+        run = wandb_runs.start(mode, timeout, dir, **given, config=dict(run_config), job_type="run") if first else None
+        super().__init__(experiment=run, project=project, save_dir=str(wandb_runs.files_in(dir)))
 
     def declare(self, measures: Iterable[str]) -> None:
         """Give what is measured while training its axis, the training step."""
@@ -84,32 +78,6 @@ class Wandb(WandbLogger):
             if first_line(error) not in self._said:
                 log.warning("W&B: %s; the run goes on without it", first_line(error))
             self._said.add(first_line(error))
-
-
-def _start(mode: str, timeout: float, **given: Any) -> Any:
-    """`wandb.init`, online if possible; says once where an offline run lies and how to send it."""
-    mode = os.environ.get("WANDB_MODE", mode)
-    why = "as asked"
-    if mode == "auto":
-        mode, why = ("online", "") if _logged_in() else ("offline", "not logged in")
-    settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, silent=True, console="off")
-    if mode == "online":
-        try:
-            return wandb.init(mode="online", settings=settings, **given)
-        except Exception as error:  # CommError, UsageError, TimeoutError …: none of them may stop a run
-            mode, why = "offline", first_line(error)
-            wandb.teardown()
-    run: Any = wandb.init(mode=mode, settings=settings, **given)  # type: ignore[arg-type]
-    if mode == "offline":
-        log.info("W&B is offline (%s). To send this run later: wandb sync %s", why, shown(Path(run.dir).parent))
-    return run
-
-
-def _logged_in() -> bool:
-    try:
-        return bool(wandb.login(prompt=False))
-    except Exception:  # a broken key or settings file: offline
-        return False
 
 
 def _log_results(run: Any, record: Record, pictures: Iterable[Path]) -> None:
