@@ -23,7 +23,7 @@ def watched(scores: list[float], solved_at: float | None = 0.9) -> tuple[Watch, 
     while not trainer.should_stop:
         trainer.global_step += EVERY
         watch.on_train_batch_end(trainer, None, None, batch, 0)
-        trainer.callback_metrics["val/accuracy"] = scores[seen]
+        trainer.callback_metrics |= {"val/accuracy": scores[seen], "val/loss": 1 - scores[seen]}
         watch.on_validation_start(trainer)
         watch.on_validation_end(trainer)
         seen += 1
@@ -44,6 +44,9 @@ def test_solved_twice_running(scores: list[float], first: int, seen: int):
     watch, saw = watched(scores)
     assert (watch.solved, watch.steps_to_solve, saw) == (True, first * EVERY, seen)
     assert 0 < watch.seconds_to_solve <= watch.seconds
+    assert [(at["step"], at["accuracy"]) for at in watch.curve] == [
+        (EVERY * (number + 1), score) for number, score in enumerate(scores[:seen])
+    ]
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,9 @@ def test_the_sweeper_gets_the_score(command, tmp_path: Path, monkeypatch: pytest
     scores, job = [], cli._job
     monkeypatch.setattr(cli, "_job", lambda cfg: scores.append(job(cfg)))
     assert command(*SMALL, "lag=6", "hydra.run.dir=run")[0] == 0
-    assert scores == [json.loads((tmp_path / "run" / "record.json").read_text())["test"]["accuracy"]]
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert scores == [record["test"]["accuracy"]]
+    assert record["command"] == " ".join(["python train.py", *SMALL, "lag=6"])
 
 
 def test_the_environment_is_left_as_it_was(command):

@@ -22,7 +22,8 @@ from longlag.tasks.copy import Copy
 KEYS = {
     *("schema", "status", "error", "model", "task", "lag", "seed", "config", "config_hash", "solved", "steps_to_solve"),
     *("sequences_to_solve", "seconds_to_solve", "test", "lag_curve", "gradient", "cost", "environment"),
-    *("training_lags", "gradient_scalars", "data", "example"),
+    *("training_lags", "gradient_scalars", "data", "example", "learning_curve"),
+    *("command", "best_step"),
 }
 TIMES = ("seconds", "validation_seconds", "probe_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
 

@@ -30,9 +30,10 @@ class Watch(pl.Callback):
         seconds: wall time of training, validations included.
         validation_seconds: of which validations.
         tokens: time steps of all training sequences so far.
+        curve: `{step, accuracy, loss}` at each validation.
     """
 
-    KEPT: ClassVar = ("steps_to_solve", "seconds_to_solve", "seconds", "validation_seconds", "tokens")
+    KEPT: ClassVar = ("curve", "steps_to_solve", "seconds_to_solve", "seconds", "validation_seconds", "tokens")
 
     def __init__(self, solved_at: float | None):
         self.solved_at = solved_at
@@ -41,6 +42,7 @@ class Watch(pl.Callback):
         self.seconds_to_solve: float | None = None
         self.seconds = self.validation_seconds = 0.0
         self.tokens = 0
+        self.curve: list[dict[str, float]] = []
         self._started = self._validating = 0.0
 
     def on_train_start(self, *_: Any) -> None:
@@ -63,6 +65,8 @@ class Watch(pl.Callback):
         now = time.monotonic()
         self.validation_seconds += now - self._validating
         self.seconds = now - self._started
+        accuracy, loss = (float(trainer.callback_metrics[f"val/{name}"]) for name in ("accuracy", "loss"))
+        self.curve.append({"step": trainer.global_step, "accuracy": accuracy, "loss": loss})
         if self.solved_at is None:
             return
         good = bool(trainer.callback_metrics["val/accuracy"] >= self.solved_at)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,18 +80,18 @@ def _job(cfg: DictConfig) -> float | None:
     of_sweep = hydra_config.mode == RunMode.MULTIRUN
     try:
         if of_sweep:
-            plan = resume.of_cell(cfg, folder, **_names(hydra_config))
+            plan = resume.of_cell(cfg, folder, _names(hydra_config))
         elif cfg.resume:
             plan = resume.of_run(cfg, list(hydra_config.overrides.task))
         else:
-            plan = resume.Plan(cfg, folder, **_names(hydra_config), begun=None)
+            plan = resume.Plan(cfg, folder, _names(hydra_config), begun=None)
         if plan.ended:
             log.info("%s has come to its end: nothing is left to do", plan.folder)
             return _score(plan.begun)
         check(plan.cfg)
         from longlag.run import run
 
-        return _score(run(plan.cfg, plan.folder, plan.model, plan.task, go_on=plan.begun is not None))
+        return _score(run(plan.cfg, plan.folder, **plan.names, go_on=plan.begun is not None))
     except USER_ERRORS as error:
         if of_sweep:  # the launcher tells
             raise
@@ -100,7 +101,10 @@ def _job(cfg: DictConfig) -> float | None:
 
 
 def _names(hydra_config: HydraConf) -> dict[str, str]:
-    return {group: hydra_config.runtime.choices[group] for group in ("model", "task")}
+    """The model and the task, and the command that makes this run by itself."""
+    words = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
+    chosen = {group: hydra_config.runtime.choices[group] for group in ("model", "task")}
+    return chosen | {"command": shlex.join(["python", "train.py", *words])}
 
 
 def _score(record: Record | None) -> float | None:

@@ -17,12 +17,18 @@ GRID = "multirun.yaml"  # Hydra keeps the command of a sweep there
 
 
 class Plan(NamedTuple):
-    """A run to be made: its settings, its folder, the names of its model and task, and what there is of it already."""
+    """A run to be made.
+
+    Attributes:
+        cfg: its settings.
+        folder: its own.
+        names: `model` and `task` as they were chosen, and the `command` that makes the run.
+        begun: what there is of it already.
+    """
 
     cfg: DictConfig
     folder: Path
-    model: str
-    task: str
+    names: dict[str, str]
     begun: Record | None
 
     @property
@@ -47,13 +53,13 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
             raise ValueError(
                 f"{override.input_line}: a run goes on as it was begun; only {', '.join(CHANGEABLE)} may change"
             )
-    return Plan(settings, folder, record["model"], record["task"], record)
+    return Plan(settings, folder, {name: record[name] for name in ("model", "task", "command")}, record)
 
 
-def of_cell(cfg: DictConfig, folder: Path, model: str, task: str) -> Plan:
+def of_cell(cfg: DictConfig, folder: Path, names: dict[str, str]) -> Plan:
     """A cell of a sweep, wherever below the folder `resume` it was begun."""
     where = place(cfg, folder)
-    return Plan(cfg, where, model, task, begun(where) if cfg.resume else None)
+    return Plan(cfg, where, names, begun(where) if cfg.resume else None)
 
 
 def place(cfg: DictConfig, folder: Path) -> Path:

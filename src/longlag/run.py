@@ -56,13 +56,16 @@ class TrainedRun(NamedTuple):
     record: Record
 
 
-def run(cfg: DictConfig, folder: Path, model: str, task: str, go_on: bool = False) -> Record:
+def run(
+    cfg: DictConfig, folder: Path, model: str, task: str, command: str | None = None, go_on: bool = False
+) -> Record:
     """One run, from configuration to record.
 
     Args:
         cfg: as `conf/config.yaml` composes it, checked by `settings.check`.
         folder: the run's own; `record.json`, `model.ckpt` and the picture go there.
         model, task: the names that were chosen.
+        command: that makes this run, for the record.
         go_on: from the last checkpoint in the folder, or from the beginning where there is none.
 
     Returns:
@@ -85,7 +88,7 @@ def run(cfg: DictConfig, folder: Path, model: str, task: str, go_on: bool = Fals
     progress = ShowProgress(f"{model} · {task} · lag {cfg.lag}")
     checkpoints = Checkpoints(folder, cfg.runtime.checkpoint_seconds)
     trainer = make_trainer(cfg, folder, [watch, probe, progress, checkpoints])
-    record = records.new(plain(cfg), model, task) | {"data": the_task.provenance}
+    record = records.new(plain(cfg), model, task) | {"data": the_task.provenance, "command": command}
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
 
     with (
@@ -226,9 +229,10 @@ def example(network: Network, task: Task, seed: int) -> dict[str, Any]:
 
 
 def outcome(watch: Watch, batch_size: int) -> dict[str, Any]:
-    """Whether it was solved and what that took, as the record has it."""
+    """How it learned, whether it was solved and what that took, as the record has it."""
     steps = watch.steps_to_solve
     return {
+        "learning_curve": watch.curve,
         "solved": watch.solved,
         "steps_to_solve": steps,
         "sequences_to_solve": None if steps is None else steps * batch_size,
