@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.conf import HydraConf
@@ -16,8 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from longlag import resume
-from longlag.records import Record
+from longlag import records, resume
 from longlag.settings import check
 
 log = logging.getLogger(__name__)
@@ -87,11 +87,11 @@ def _job(cfg: DictConfig) -> float | None:
             plan = resume.Plan(cfg, folder, _names(hydra_config), begun=None)
         if plan.ended:
             log.info("%s has come to its end: nothing is left to do", plan.folder)
-            return _score(plan.begun)
+            return records.score(plan.begun) if plan.begun else None
         check(plan.cfg)
         from longlag.run import run
 
-        return _score(run(plan.cfg, plan.folder, **plan.names, go_on=plan.begun is not None))
+        return records.score(run(plan.cfg, plan.folder, **plan.names, go_on=plan.begun is not None))
     except USER_ERRORS as error:
         if of_sweep:  # the launcher tells
             raise
@@ -100,15 +100,11 @@ def _job(cfg: DictConfig) -> float | None:
         _leave_nothing(folder)
 
 
-def _names(hydra_config: HydraConf) -> dict[str, str]:
+def _names(hydra_config: HydraConf) -> dict[str, Any]:
     """The model and the task, and the command that makes this run by itself."""
     words = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
     chosen = {group: hydra_config.runtime.choices[group] for group in ("model", "task")}
     return chosen | {"command": shlex.join(["python", "train.py", *words])}
-
-
-def _score(record: Record | None) -> float | None:
-    return record["test"].get("accuracy") if record else None
 
 
 def _leave_nothing(folder: Path) -> None:

@@ -105,6 +105,8 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     try:
         if (folder / FILE).exists() and not go_on:
             raise FileExistsError(f"{folder} holds a run already; go on with resume={folder}, or choose another folder")
+        for half in folder.glob(".*-*.*"):  # written by a process that was killed; see replacing
+            half.unlink()
         yield
     finally:
         (folder / LOCK).unlink(missing_ok=True)
@@ -147,6 +149,12 @@ def read(folder: str | Path) -> Record:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a record of schema {SCHEMA}")
     return record
+
+
+def score(record: Record) -> float | None:
+    """The test score; None where there is none."""
+    accuracy: float | None = record["test"].get("accuracy")
+    return accuracy
 
 
 def first_line(error: BaseException) -> str:

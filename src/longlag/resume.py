@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
 
     cfg: DictConfig
     folder: Path
-    names: dict[str, str]
+    names: dict[str, Any]
     begun: Record | None
 
     @property
@@ -53,10 +53,12 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
             raise ValueError(
                 f"{override.input_line}: a run goes on as it was begun; only {', '.join(CHANGEABLE)} may change"
             )
-    return Plan(settings, folder, {name: record[name] for name in ("model", "task", "command")}, record)
+    if records.config_hash(plain(settings)) != record["config_hash"]:
+        raise ValueError(f"{folder} was begun with another trainer.precision or gradient_clip_val: give them, too")
+    return Plan(settings, folder, {name: record.get(name) for name in ("model", "task", "command")}, record)
 
 
-def of_cell(cfg: DictConfig, folder: Path, names: dict[str, str]) -> Plan:
+def of_cell(cfg: DictConfig, folder: Path, names: dict[str, Any]) -> Plan:
     """A cell of a sweep, wherever below the folder `resume` it was begun."""
     where = place(cfg, folder)
     return Plan(cfg, where, names, begun(where) if cfg.resume else None)
@@ -87,13 +89,34 @@ def grid(arguments: list[str]) -> list[str]:
     """The command's arguments; where they say to go on with a sweep and name no grid, with those that began it.
 
     What is given replaces what was: `resume=FOLDER seed=0,1,2,3` widens the grid.
+
+    Raises FileNotFoundError where there is nothing to go on with, ValueError where the command of the sweep is broken.
     """
-    folder = next((Path(word.removeprefix("resume=")) for word in arguments if word.startswith("resume=")), None)
-    if folder is None or {"-m", "--multirun"} & set(arguments) or not (folder / GRID).is_file():
+    _index.cache_clear()
+    where = next((at for at, word in enumerate(arguments) if word.startswith("resume=")), None)
+    if where is None:
         return arguments
-    overrides = OmegaConf.load(folder / GRID).hydra.overrides
+    folder = Path(arguments[where].removeprefix("resume="))
+    swept = (folder / GRID).is_file()
+    if {"-m", "--multirun"} & set(arguments):
+        if not swept and next(folder.rglob(records.FILE), None) is None:
+            raise FileNotFoundError(f"{folder} holds no sweep: there is nothing to go on with")
+        return arguments
+    return ["-m", *arguments[:where], *_grid_of(folder, arguments), *arguments[where:]] if swept else arguments
+
+
+def _grid_of(folder: Path, arguments: list[str]) -> list[str]:
+    """The overrides that a sweep was begun with, those left out that are given anew."""
+    try:
+        began: Any = OmegaConf.to_container(OmegaConf.load(folder / GRID), resolve=False)
+        words = [*began["hydra"]["overrides"]["hydra"], *began["hydra"]["overrides"]["task"]]
+    except Exception as error:  # a broken file raises whatever its first broken byte leads to
+        raise ValueError(
+            f"{folder / GRID} does not hold the command of a sweep; give its grid again, with -m"
+        ) from error
     given = {_key(word) for word in arguments} | {"hydra.sweep.dir", "hydra.mode"}
-    return ["-m", *(word for word in [*overrides.hydra, *overrides.task] if _key(word) not in given), *arguments]
+    other = "hydra/launcher" in given  # its settings are others
+    return [word for word in words if _key(word) not in given and not (other and word.startswith("hydra.launcher."))]
 
 
 def _key(override: str) -> str:

@@ -5,9 +5,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -62,6 +63,14 @@ class Cell(NamedTuple):
         except OmegaConfBaseException:  # a configuration that says nothing
             return None
 
+    @property
+    def kept(self) -> JobReturn | None:
+        """What Hydra gets of a cell of the sweep to go on with that has come to its end; None of another."""
+        record = self.record if self.settings.get("resume") else None
+        if record is None or record["status"] not in resume.ENDED:
+            return None
+        return JobReturn(status=JobStatus.COMPLETED, _return_value=records.score(record))
+
 
 class Sweep(Launcher):
     """What both launchers share: progress while it runs, a table at the end."""
@@ -75,18 +84,27 @@ class Sweep(Launcher):
         setup_globals()
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
         cells = [self._cell(initial_job_idx + index, overrides) for index, overrides in enumerate(job_overrides)]
-        returns: dict[int, JobReturn] = {}
-        started = time.monotonic()
+        returns = {cell.number: kept for cell in cells if (kept := cell.kept)}
+        if returns:
+            log.info("%d of %d cells have come to their end already", len(returns), len(cells))
         try:
-            for cell, done in self.run(cells):
-                returns[cell.number] = done
-                log.info("%s", _news(cell, list(returns.values()), len(cells), time.monotonic() - started))
+            with _stoppable():
+                self._watch([cell for cell in cells if cell.number not in returns], returns)
         finally:
-            sum_up(cells)
+            sum_up(cells, returns)
         track(cells)
         return self._returned(cells, returns)
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, JobReturn]]:
+    def _watch(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
+        """Run the cells; put down in `returns` and tell how each ends."""
+        started, ended = time.monotonic(), []
+        with closing(self.run(cells)) as ends:
+            for cell, done in ends:
+                returns[cell.number] = done
+                ended.append(done)
+                log.info("%s", _news(cell, ended, len(cells), time.monotonic() - started))
+
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
         """Each cell as it ends."""
         raise NotImplementedError
 
@@ -105,7 +123,9 @@ class Sweep(Launcher):
         """What Hydra's sweepers get: a score each, or an error that says how many failed."""
         failed = sum(done.status == JobStatus.FAILED for done in returns.values())
         again = f"resume={records.shown(Path(self.config.hydra.sweep.dir).absolute())}"
-        error = ValueError(f"{failed} of {len(cells)} cells did not come to their end; {again} tries them again")
+        error = ValueError(
+            f"{failed} of {len(cells)} cells did not come to their end; {again} tries those again that did not diverge"
+        )
         ordered = [returns[cell.number] for cell in cells]
         return [Failed(error) if done.status == JobStatus.FAILED else done for done in ordered]
 
@@ -113,7 +133,7 @@ class Sweep(Launcher):
 class Failed(JobReturn):
     """Of a job that failed: raises its error, and says nothing of its own as Hydra's would."""
 
-    def __init__(self, error: Exception):
+    def __init__(self, error: BaseException):
         super().__init__(status=JobStatus.FAILED, _return_value=error)
 
     @property  # type: ignore[misc]
@@ -125,10 +145,14 @@ class Failed(JobReturn):
 class InProcess(Sweep):
     """One cell after another, in this process."""
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, JobReturn]]:
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
         """Each cell as it ends."""
         for cell in cells:
-            yield cell, _job(self.hydra_context, self.task_function, cell)
+            try:
+                done = _job(self.hydra_context, self.task_function, cell)
+            except Exception as error:  # what Hydra does not catch: its folder cannot be made
+                done = Failed(error)
+            yield cell, done
 
 
 class Processes(Sweep):
@@ -153,55 +177,72 @@ class Processes(Sweep):
         self.gpus = list(gpus or [])
         self.workers, self.timeout = workers or len(self.gpus) or os.cpu_count() or 1, timeout
 
-    def run(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, JobReturn]]:
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
         """Each cell as it ends."""
         waiting: SimpleQueue[Cell] = SimpleQueue()
         ended: SimpleQueue[tuple[Cell, JobReturn]] = SimpleQueue()
         for cell in cells:
             waiting.put(cell)
         pools = [self._pool(number) for number in range(min(self.workers, len(cells)))]
-        for pool in pools:
-            Thread(target=self._serve, args=(pool, waiting, ended), daemon=True).start()
+        for number in range(len(pools)):
+            Thread(target=self._serve, args=(pools, number, waiting, ended), daemon=True).start()
         try:
-            with _stoppable():
-                for _ in cells:
-                    yield ended.get()
+            for _ in cells:
+                yield ended.get()
         finally:
+            with suppress(Empty):
+                while True:
+                    waiting.get_nowait()
             for pool in pools:
-                pool.stop()
-                pool.join()
+                _stop(pool)
 
     def _pool(self, number: int) -> ProcessPool:
         """A pool of one, so that a worker and the one that replaces it see the same GPU."""
         gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
         return ProcessPool(1, initializer=_prepare, initargs=(gpu,), context=get_context("spawn"))
 
-    def _serve(self, pool: ProcessPool, waiting: SimpleQueue[Cell], ended: SimpleQueue[tuple[Cell, JobReturn]]) -> None:
-        while True:
-            try:
+    def _serve(
+        self,
+        pools: list[ProcessPool],
+        number: int,
+        waiting: SimpleQueue[Cell],
+        ended: SimpleQueue[tuple[Cell, JobReturn]],
+    ) -> None:
+        """One cell after another in a pool; in a new one where a worker was lost between two cells."""
+        with suppress(Empty):
+            while True:
                 cell = waiting.get_nowait()
-            except Empty:
-                return
-            ended.put((cell, self._outcome(pool, cell)))
+                if not pools[number].active:
+                    _stop(pools[number])
+                    pools[number] = self._pool(number)
+                ended.put((cell, self._outcome(pools[number], cell)))
 
     def _outcome(self, pool: ProcessPool, cell: Cell) -> JobReturn:
+        """Whatever happens, there is one."""
+        try:
+            try:
+                return JobReturn(status=JobStatus.COMPLETED, _return_value=self._score(pool, cell))
+            except (TimeoutError, ChildProcessError, InterruptedError) as lost:
+                _blame(cell, lost)
+                raise
+        except BaseException as failure:  # a worker hands on KeyboardInterrupt, too
+            return Failed(failure)
+
+    def _score(self, pool: ProcessPool, cell: Cell) -> Any:
+        """Of the cell, run by a worker. Raises an OSError that says how the worker was lost, or what the cell did."""
         name = JobRuntime.instance().get("name")
         job = pool.schedule(_in_worker, (self.hydra_context, self.task_function, cell, name), timeout=self.timeout)
         try:
-            return JobReturn(status=JobStatus.COMPLETED, _return_value=job.result())
+            return job.result()
         except TimeoutError:
-            error: Exception = TimeoutError(f"it took longer than hydra.launcher.timeout={self.timeout} seconds")
+            raise TimeoutError(f"it took longer than hydra.launcher.timeout={self.timeout} seconds") from None
+        except BrokenProcessPool:
+            raise ChildProcessError("its process died before it began") from None
         except ProcessExpired as expired:
-            code = expired.exitcode
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            error = ChildProcessError(f"its process died ({how})" + (", for want of memory?" if code == -9 else ""))
-        except Exception as failure:
-            return Failed(failure)
-        _blame(cell, error)
-        return Failed(error)
+            raise _death(expired.exitcode) from None
 
 
-def sum_up(cells: Sequence[Cell]) -> None:
+def sum_up(cells: Sequence[Cell], returns: Mapping[int, JobReturn]) -> None:
     """The table of all there is, and a line for each cell that did not come to its end."""
     from rich.console import Console
 
@@ -213,9 +254,12 @@ def sum_up(cells: Sequence[Cell]) -> None:
         console.print(table.terminal(table.rows(there)))
     for cell, record in found:
         if record is None:
-            console.print(f"no record    {cell.name}", highlight=False, soft_wrap=True, markup=False)
-        elif record["status"] != "finished":
-            line = f"{record['status']:12} {records.shown(cell.folder.absolute())}: {record['error']}"
+            done = returns.get(cell.number)
+            status, why = "no record", records.first_line(done._return_value) if done else "it was not begun"
+        else:
+            status, why = record["status"], record["error"] or "it was stopped, or is still at work"
+        if status != "finished":
+            line = f"{status:12} {records.shown(cell.folder.absolute())}: {why}"
             console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -272,9 +316,10 @@ def _in_worker(hydra_context: HydraContext, task_function: TaskFunction, cell: C
     folder.mkdir(parents=True, exist_ok=True)
     with _output_to(folder / OUTPUT):
         done = _job(hydra_context, task_function, cell)
-    if not (folder / records.FILE).exists():  # it was refused
-        (folder / OUTPUT).unlink()
-        folder.rmdir()
+    if not any((folder / name).exists() for name in (records.FILE, records.LOCK)):  # it was refused
+        (folder / OUTPUT).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
     if done.status == JobStatus.FAILED:
         raise RuntimeError(records.first_line(done._return_value))  # one that can be sent
     return done.return_value
@@ -311,10 +356,25 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _blame(cell: Cell, error: Exception) -> None:
+def _stop(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()
+
+
+def _death(code: int) -> OSError:
+    """How a worker ended: by its exit code, the number of SIGTERM among them, or by a signal, which is negative."""
+    if abs(code) == signal.SIGTERM:
+        return InterruptedError("stopped from outside")
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return ChildProcessError(f"its process died ({how})" + (", for want of memory?" if code == -signal.SIGKILL else ""))
+
+
+def _blame(cell: Cell, error: OSError) -> None:
     """Say in the record of a cell whose process was lost how it ended."""
     folder, choices = cell.folder, cell.config.hydra.runtime.choices
     record = resume.begun(folder) or records.new(plain(cell.settings), choices.model, choices.task)
     if record["status"] not in resume.ENDED:
         folder.mkdir(parents=True, exist_ok=True)
-        records.write(record | {"status": "failed", "error": f"{type(error).__name__}: {error}"}, folder)
+        stopped = isinstance(error, InterruptedError)
+        status, said = ("interrupted", str(error)) if stopped else ("failed", f"{type(error).__name__}: {error}")
+        records.write(record | {"status": status, "error": said}, folder)
