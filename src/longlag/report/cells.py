@@ -81,7 +81,7 @@ def _readable(path: Path) -> Iterator[Record]:
 
 
 def _asked(run: Record) -> dict[str, Any]:
-    return _flat({key: value for key, value in run["config"].items() if key not in NOT_ASKED})
+    return flattened({key: value for key, value in run["config"].items() if key not in NOT_ASKED})
 
 
 def _difference(asked: str, family: Iterable[str]) -> str:
@@ -91,9 +91,9 @@ def _difference(asked: str, family: Iterable[str]) -> str:
     return " ".join(f"{key}={ours[key]}" for key in varies)
 
 
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings under dotted names."""
     flat: dict[str, Any] = {}
     for key, value in node.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rich.table import Table
@@ -46,6 +46,12 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     **{column: (column, f"{column}, low", f"{column}, high") for column in WITH_INTERVAL},
     **{column: (f"{column}, before", f"{column}, after") for column in CHANGES},
 }
+POINT = ("task", "model", "settings", "lag", "seed", "curve", "training step", "over", "at", "measure", "value")
+CURVES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "lag_curve": ("lag", ("accuracy", "loss", "chance")),
+    "gradient": ("distance", ("log10_norm", "log10_state_norm")),
+    "learning_curve": ("step", ("accuracy", "loss")),
+}
 Row = dict[str, Any]  # by column: text, a number, an Estimate, a Change, or None
 
 
@@ -59,23 +65,24 @@ def terminal(table: Sequence[Row]) -> Table:
     used = [column for column in COLUMNS if any(row[column] is not None for row in table)]
     shown = Table(*used)
     for row in table:
-        shown.add_row(*(_text(row, column) for column in used))
+        shown.add_row(*(text(row, column) for column in used))
     return shown
 
 
 def markdown(table: Sequence[Row]) -> str:
     """As a Markdown table."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *([_text(row, column) for column in COLUMNS] for row in table)]
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *([text(row, column) for column in COLUMNS] for row in table)]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def comma_separated(table: Sequence[Row]) -> str:
     """As CSV, with a header: plain numbers, an interval's ends and what changed in columns of their own."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(_numbers(dict.fromkeys(COLUMNS))), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(_numbers, table))
-    return file.getvalue()
+    return _csv(list(numbers(dict.fromkeys(COLUMNS))), map(numbers, table))
+
+
+def points(runs: Sequence[Record]) -> str:
+    """Every point of every curve of every run, as CSV, one a line."""
+    return _csv(list(POINT), (dict(zip(POINT, point, strict=True)) for point in _points(runs)))
 
 
 def matrix(runs: Sequence[Record]) -> dict[tuple[str, str], dict[int, dict[int, Estimate]]]:
@@ -100,6 +107,24 @@ def terminal_matrix(title: str, trained: dict[int, dict[int, Estimate]]) -> Tabl
     for lag, row in trained.items():
         shown.add_row(str(lag), *(f"{row[at].value:.2f}" if at in row else "" for at in tested))
     return shown
+
+
+def _points(runs: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
+    for cell in cells(runs):
+        for run in cell.runs:
+            which = cell.task, cell.model, cell.settings, cell.lag, run["seed"]
+            for curve, (x, measures) in CURVES.items():
+                for at in run.get(curve, []):
+                    of = (at["step"] if curve == "gradient" else None,)
+                    yield from ((*which, curve, *of, x, at[x], name, at[name]) for name in measures if name in at)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
 
 
 def _row(cell: Cell) -> Row:
@@ -143,7 +168,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return statistics.fmean(told) if len(told) == len(every) else None
 
 
-def _text(row: Row, column: str) -> str:
+def text(row: Row, column: str) -> str:
     """An entry as people read it."""
     value = row[column]
     write: Callable[[float | None], str] = lambda number: "–" if number is None else format(number, COLUMNS[column])  # noqa: E731
@@ -160,7 +185,7 @@ def _text(row: Row, column: str) -> str:
     return write(value)
 
 
-def _numbers(row: Row) -> Row:
+def numbers(row: Row) -> Row:
     """An entry as programs read it: a column for each of its numbers."""
     flat: Row = {}
     for column, value in row.items():

@@ -1,0 +1,230 @@
+"""The report of a set of runs: one self-contained HTML page. From records alone; needs no torch and no network.
+
+Whatever stands in a record (names, settings, errors, generated text) is escaped: a page is safe to open.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from longlag.records import Record, write_text
+from longlag.report import panels, table
+from longlag.report.cells import Cell, cells, flattened
+from longlag.report.charts import Chart, figure
+from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
+
+HERE = Path(__file__).parent
+LIST_UP_TO = 200  # commands and failures
+
+
+def write(runs: Sequence[Record], path: Path, title: str) -> None:
+    """Write the page, atomically."""
+    write_text(path, page(runs, title))
+
+
+def page(runs: Sequence[Record], title: str) -> str:
+    """The whole page.
+
+    Args:
+        runs: of any status and of any tasks.
+        title: over it.
+    """
+    every = cells(runs)
+    finished = [cell for cell in every if cell.finished]
+    style = panels.styles(every)
+    tasks = sorted({cell.task for cell in finished})
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="soft">{escape(_what_there_is(runs))}</p>',
+        *_warnings(every),
+        *(_of_task(task, [cell for cell in finished if cell.task == task], style) for task in tasks),
+        "<h2>Table</h2>",
+        _table(table.rows(runs)),
+        "<h2>What was run</h2>",
+        _what_was_run(runs),
+    ]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_asset('page.css')}</style></head><body>{''.join(parts)}<script>{_asset('page.js')}</script></body></html>\n"
+    )
+
+
+def _asset(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _what_there_is(runs: Sequence[Record]) -> str:
+    statuses = Counter(run["status"] for run in runs)
+    how = ", ".join(f"{number} {status}" for status, number in sorted(statuses.items()))
+    commits = sorted({str(run["environment"].get("commit")) for run in runs if run["environment"]})
+    return f"{len(runs)} runs ({how}); commit {', '.join(commits) or 'unknown'}"
+
+
+def _warnings(every: Sequence[Cell]) -> Iterator[str]:
+    """What a reader should know before believing a figure."""
+    finished = [cell for cell in every if cell.finished]
+    if not finished:
+        yield _warning("None of these runs finished: there is nothing to draw. Their errors stand below.")
+        return
+    few = [cell for cell in finished if len(cell.finished) < ENOUGH_SEEDS]
+    if few:
+        fewest = min(len(cell.finished) for cell in few)
+        yield _warning(
+            f"{len(few)} of {len(finished)} cells have fewer than {ENOUGH_SEEDS} seeds, the least {fewest}: their "
+            "intervals are rough, and no test of one model against another is made of them."
+        )
+    lost = sum(len(cell.runs) - len(cell.finished) for cell in every)
+    if lost:
+        yield _warning(f"{lost} runs did not finish. They are in no figure; they are listed below.")
+    for task in sorted({cell.task for cell in finished}):
+        yield from _unequal([run for cell in finished if cell.task == task for run in cell.finished], task)
+
+
+def _unequal(runs: Sequence[Record], task: str) -> Iterator[str]:
+    """Budgets that differ between the runs of one task."""
+    sizes = sorted({run["cost"]["parameters"] for run in runs})
+    if sizes[-1] > 1.1 * sizes[0]:
+        yield _warning(f"{task}: the models differ in size, from {sizes[0]:,} to {sizes[-1]:,} parameters.")
+    budgets = sorted({run["config"].get("max_steps", 0) * run["config"].get("batch_size", 0) for run in runs})
+    if len(budgets) > 1:
+        yield _warning(f"{task}: the budgets differ, from {budgets[0]:,} to {budgets[-1]:,} sequences.")
+
+
+def _warning(words: str) -> str:
+    return f'<p class="warn">{escape(words)}</p>'
+
+
+def _of_task(task: str, ours: Sequence[Cell], style: panels.Styles) -> str:
+    """All panels of one task."""
+    several = len({cell.lag for cell in ours}) > 1
+    solving = [panels.success(ours, style), panels.steps_to_solve(ours, style), panels.learning(ours, style)]
+    return "".join(
+        [
+            f"<h2>{escape(task)}</h2>",
+            _in_a_sentence(ours),
+            _charts([panels.headline(ours, style), panels.gradient(ours, style)]),
+            _section(
+                "Trained at one lag, tested at others", _charts([panels.tested(ours, style)] * several), _matrices(ours)
+            ),
+            _section("Learning", _charts(solving, "small")),
+            _section("Cost", _charts(panels.costs(ours, style), "small")),
+            _examples(ours, style),
+        ]
+    )
+
+
+def _section(heading: str, *parts: str) -> str:
+    """What stands under a heading; nothing where there is nothing."""
+    return f"<h3>{heading}</h3>{''.join(parts)}" if any(parts) else ""
+
+
+def _in_a_sentence(ours: Sequence[Cell]) -> str:
+    """The scores at the largest lag."""
+    lag = max(cell.lag for cell in ours)
+    scores = [(cell.name, mean(run["test"]["accuracy"] for run in cell.finished)) for cell in ours if cell.lag == lag]
+    chance = next(cell for cell in ours if cell.lag == lag).finished[0]["test"]["chance"]
+    said = ", ".join(f"{name} {score.value:.2f}{_interval(score)}" for name, score in scores)
+    return f"<p>Accuracy at lag {lag} (chance {chance:.3f}): {escape(said)}.</p>"
+
+
+def _interval(score: Estimate) -> str:
+    return "" if score.low is None else f" [{score.low:.2f}, {score.high:.2f}]"
+
+
+def _charts(charts: Iterable[Chart], size: str = "") -> str:
+    drawn = "".join(map(figure, charts))
+    return f'<div class="charts {size}">{drawn}</div>' if drawn else ""
+
+
+def _matrices(ours: Sequence[Cell]) -> str:
+    """Accuracy by the lag trained at and the lag tested at, a matrix for each model that has several."""
+    found = table.matrix([run for cell in ours for run in cell.runs])
+    shown = [_matrix(name, rows) for (_, name), rows in found.items() if len(rows) > 1]
+    return f'<div class="matrices">{"".join(shown)}</div>' if shown else ""
+
+
+def _matrix(name: str, rows: dict[int, dict[int, Estimate]]) -> str:
+    at = sorted({lag for row in rows.values() for lag in row})
+    head = "".join(f"<th>{lag}</th>" for lag in at)
+    body = "".join(
+        f"<tr><th>{lag}</th>{''.join(_heat(row.get(tested), lag == tested) for tested in at)}</tr>"
+        for lag, row in rows.items()
+    )
+    return (
+        f'<figure><figcaption>{escape(name)}: trained at (rows), tested at (columns)</figcaption><div class="scroll">'
+        f'<table class="matrix"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>'
+    )
+
+
+def _heat(estimate: Estimate | None, own: bool) -> str:
+    if estimate is None:
+        return "<td></td>"
+    return f'<td class="heat{" own" * own}" style="--v:{estimate.value:.2f}">{estimate.value:.2f}</td>'
+
+
+def _examples(ours: Sequence[Cell], style: panels.Styles) -> str:
+    """What the first run of each model made: forecasts, generated text."""
+    lag = max(cell.lag for cell in ours)
+    firsts = [cell.finished[0] for cell in ours if cell.lag == lag]
+    parts = [_charts([panels.forecast(run, style) for run in firsts if "forecasts" in run["example"]], "small")]
+    for run in firsts:
+        if sample := run["example"].get("sample"):
+            parts.append(f"<h3>Text by {escape(run['model'])}</h3><pre>{escape(sample['text'])}</pre>")
+    return "".join(parts)
+
+
+def _table(rows: Sequence[table.Row]) -> str:
+    """Sortable by any column; columns without an entry are left out."""
+    used = [column for column in table.COLUMNS if any(row[column] is not None for row in rows)]
+    head = "".join(f"<th><button>{escape(column)}</button></th>" for column in used)
+    body = "".join(f"<tr>{''.join(_entry(row, column) for column in used)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _entry(row: table.Row, column: str) -> str:
+    value = row[column]
+    first = value[0] if isinstance(value, tuple) else value
+    key = "" if first is None else {"inf": "1e99"}.get(str(first), str(first))
+    return f'<td data-sort="{escape(key)}">{escape(table.text(row, column))}</td>'
+
+
+def _what_was_run(runs: Sequence[Record]) -> str:
+    """Failures, the settings that all share, versions and hardware, and the command of each run."""
+    failed = [run for run in runs if run["status"] != "finished"]
+    parts = []
+    if failed:
+        lines = [f"{_name(run)}: {run['status']}, {run['error']}" for run in failed]
+        parts.append(f"<h3>Not finished</h3>{_list(lines)}")
+    parts.append(
+        f"<details><summary>The settings that all runs share</summary><pre>{escape(_shared(runs))}</pre></details>"
+    )
+    places = Counter(json.dumps(run["environment"], sort_keys=True) for run in runs if run["environment"])
+    parts.append(
+        "<h3>Versions and hardware</h3>" + _list(f"{number} runs: {where}" for where, number in places.items())
+    )
+    commands = [str(run["command"]) for run in runs if run.get("command")]
+    parts.append(f"<details><summary>The command of each run</summary>{_list(commands)}</details>")
+    return "".join(parts)
+
+
+def _name(run: Record) -> str:
+    return f"{run['model']} on {run['task']}, lag {run['lag']}, seed {run['seed']}"
+
+
+def _list(lines: Iterable[str]) -> str:
+    lines = list(lines)
+    more = [f"… and {len(lines) - LIST_UP_TO} more"] if len(lines) > LIST_UP_TO else []
+    return f"<pre>{escape(chr(10).join([*lines[:LIST_UP_TO], *more]))}</pre>"
+
+
+def _shared(runs: Sequence[Record]) -> str:
+    """The settings, `key: value` a line, in which no two runs differ."""
+    settings: list[dict[str, Any]] = [flattened(run["config"]) for run in runs]
+    same = {
+        key: value for key, value in settings[0].items() if all(key in one and one[key] == value for one in settings)
+    }
+    return "\n".join(f"{key}: {value}" for key, value in same.items())

@@ -1,0 +1,143 @@
+"""What there is to show of the cells of one task: each panel a chart. Needs no torch."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from longlag.records import Record
+from longlag.report.cells import Cell
+from longlag.report.charts import Chart, Line, Point
+from longlag.report.figures import decades
+from longlag.report.statistics import Estimate, mean, median_to_solve, success_rate
+from longlag.report.table import tested_at
+
+Styles = dict[str, int]  # the number of each model, the same in every panel
+
+
+def styles(cells: Sequence[Cell]) -> Styles:
+    """A number for the colour and the mark of each model."""
+    return {name: number for number, name in enumerate(dict.fromkeys(cell.name for cell in cells))}
+
+
+def headline(cells: Sequence[Cell], style: Styles) -> Chart:
+    """Accuracy over lags: of networks trained at each, or, where there is one, of its networks tested at each."""
+    return trained(cells, style) if len({cell.lag for cell in cells}) > 1 else tested(cells, style)
+
+
+def trained(cells: Sequence[Cell], style: Styles) -> Chart:
+    """Accuracy of networks trained and tested at each lag, with interval and single runs."""
+    lines = []
+    for name, ours in _by_name(cells).items():
+        means = {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in ours}
+        dots = [(cell.lag, run["test"]["accuracy"]) for cell in ours for run in cell.finished]
+        lines.append(_estimated(name, style[name], means, dots))
+    return _accuracy("Accuracy against lag", "trained and tested at lag (steps)", cells, lines)
+
+
+def tested(cells: Sequence[Cell], style: Styles) -> Chart:
+    """Accuracy of the networks trained at the largest lag, tested at each."""
+    lines, lag = [], max(cell.lag for cell in cells)
+    for name, ours in _by_name(cells, lag).items():
+        dots = [(at["lag"], at["accuracy"]) for run in ours[0].finished for at in run["lag_curve"]]
+        lines.append(_estimated(name, style[name], tested_at(ours[0].finished), dots))
+    return _accuracy(f"Trained once, at lag {lag}", "tested at lag (steps)", cells, lines)
+
+
+def gradient(cells: Sequence[Cell], style: Styles) -> Chart:
+    """The gradient over distance at the largest lag, means over runs: before training, and dashed after."""
+    lines, lag = [], max(cell.lag for cell in cells)
+    for name, ours in _by_name(cells, lag).items():
+        measured = [list(decades(run, "log10_norm").values()) for run in ours[0].finished if run["gradient"]]
+        for at in (0, -1) if measured else ():
+            points = _mean_profile([profiles[at] for profiles in measured])
+            lines.append(Line(name if at == 0 else f"{name}, trained", style[name], points, dashed=at == -1))
+    title = f"Gradient over distance, lag {lag}: before and (dashed) after training"
+    return Chart(title, "distance (steps)", "log10 of gradient / that at 0", lines, y_scale="decades")
+
+
+def success(cells: Sequence[Cell], style: Styles) -> Chart:
+    """Share of runs that were solved, with Wilson's interval."""
+    lines = [
+        _estimated(name, style[name], {cell.lag: success_rate(cell.finished) for cell in ours})
+        for name, ours in _by_name([cell for cell in cells if cell.solvable]).items()
+    ]
+    return Chart("Share of runs solved", "lag (steps)", "solved", lines, y_range=(0, 1))
+
+
+def steps_to_solve(cells: Sequence[Cell], style: Styles) -> Chart:
+    """Median steps to solve; a lag is missing where that lies beyond the budget."""
+    return _cost("Steps to solve (median)", "steps", cells, style, median_to_solve)
+
+
+def costs(cells: Sequence[Cell], style: Styles) -> list[Chart]:
+    """Seconds, memory and throughput over lag, medians over runs."""
+    kinds = (
+        ("Seconds of training", "seconds", "seconds"),
+        ("Peak memory", "bytes", "peak_memory_bytes"),
+        ("Throughput", "time steps per second", "tokens_per_second"),
+    )
+    return [_cost(title, words, cells, style, partial(_median_cost, key)) for title, words, key in kinds]
+
+
+def learning(cells: Sequence[Cell], style: Styles) -> Chart:
+    """Validation accuracy over training at the largest lag, a line for each run."""
+    lines, lag = [], max(cell.lag for cell in cells)
+    for name, ours in _by_name(cells, lag).items():
+        for number, run in enumerate(ours[0].finished):
+            points = [(at["step"], at["accuracy"]) for at in run.get("learning_curve", [])]
+            lines.append(Line(name if number == 0 else "", style[name], points))
+    return Chart(f"Learning curves, lag {lag}", "training step", "validation accuracy", lines, "linear", y_range=(0, 1))
+
+
+def forecast(run: Record, style: Styles) -> Chart:
+    """What a run saw of a wave, how it went on, and what it forecast."""
+    one = run["example"]["forecasts"][0]
+    start = len(one["observed"])
+    lines = [
+        Line("observed", len(style), list(enumerate(one["observed"]))),
+        Line("truth", len(style) + 1, list(enumerate(one["truth"], start))),
+        Line(f"forecast of {run['model']}", style.get(run["model"], 0), list(enumerate(one["forecast"], start))),
+    ]
+    return Chart(f"Forecast, lag {run['lag']}, seed {run['seed']}", "step", "value", lines, "linear")
+
+
+def _by_name(cells: Sequence[Cell], lag: int | None = None) -> dict[str, list[Cell]]:
+    names = dict.fromkeys(cell.name for cell in cells)
+    ours = {name: [cell for cell in cells if cell.name == name and lag in (None, cell.lag)] for name in names}
+    return {name: group for name, group in ours.items() if group}
+
+
+def _estimated(name: str, style: int, means: dict[int, Estimate], dots: Sequence[Point] = ()) -> Line:
+    points = [(lag, each.value) for lag, each in means.items()]
+    band = [(lag, each.low, each.high) for lag, each in means.items() if each.low is not None and each.high is not None]
+    return Line(name, style, points, band if len(band) > 1 else (), dots)
+
+
+def _accuracy(title: str, x: str, cells: Sequence[Cell], lines: Sequence[Line]) -> Chart:
+    chance = statistics.fmean(cell.finished[0]["test"]["chance"] for cell in cells)
+    return Chart(title, x, "accuracy", lines, y_range=(0, 1), level=(chance, "chance"))
+
+
+def _mean_profile(profiles: Sequence[dict[int, float]]) -> list[Point]:
+    """Means of log10 over runs at each distance; the line ends where a gradient is below resolution."""
+    points: list[Point] = []
+    for distance in sorted(set.intersection(*map(set, profiles)) - {0}):
+        value = statistics.fmean(profile[distance] for profile in profiles)
+        if value != value:  # noqa: PLR0124  (nan)
+            break
+        points.append((distance, value))
+    return points
+
+
+def _cost(title: str, y: str, cells: Sequence[Cell], style: Styles, of: Callable[[Sequence[Record]], Any]) -> Chart:
+    lines = []
+    for name, ours in _by_name(cells).items():
+        values = {cell.lag: of(cell.finished) for cell in ours}
+        lines.append(Line(name, style[name], [(lag, value) for lag, value in values.items() if value]))
+    return Chart(title, "lag (steps)", y, lines, y_scale="log")
+
+
+def _median_cost(key: str, runs: Sequence[Record]) -> float | None:
+    values = [run["cost"][key] for run in runs if run["cost"].get(key) is not None]
+    return statistics.median(values) if values else None
