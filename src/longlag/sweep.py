@@ -243,24 +243,31 @@ class Processes(Sweep):
 
 
 def sum_up(cells: Sequence[Cell], returns: Mapping[int, JobReturn]) -> None:
-    """The table of all there is, and a line for each cell that did not come to its end."""
+    """The table of all there is, the report, and a line for each cell that did not come to its end."""
     from rich.console import Console
 
-    from longlag.report import table
+    from longlag.report import page, table
 
     found = [(cell, cell.record) for cell in cells]
     console = Console(width=None if sys.stdout.isatty() else 200)
+    lines = [line for cell, record in found for line in _shortcomings(cell, record, returns.get(cell.number))]
     if there := [record for _, record in found if record]:
         console.print(table.terminal(table.rows(there)))
-    for cell, record in found:
-        if record is None:
-            done = returns.get(cell.number)
-            status, why = "no record", records.first_line(done._return_value) if done else "it was not begun"
-        else:
-            status, why = record["status"], record["error"] or "it was stopped, or is still at work"
-        if status != "finished":
-            line = f"{status:12} {records.shown(cell.folder.absolute())}: {why}"
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        folder = Path(cells[0].config.hydra.sweep.dir)
+        page.write(there, folder / "report.html", f"longlag: {folder.name}")
+        lines.append(f"report       {records.shown(folder.absolute() / 'report.html')}")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _shortcomings(cell: Cell, record: Record | None, done: JobReturn | None) -> Iterator[str]:
+    """Why a cell did not come to its end, where it did not."""
+    if record is None:
+        status, why = "no record", records.first_line(done._return_value) if done else "it was not begun"
+    else:
+        status, why = record["status"], record["error"] or "it was stopped, or is still at work"
+    if status != "finished":
+        yield f"{status:12} {records.shown(cell.folder.absolute())}: {why}"
 
 
 def track(cells: Sequence[Cell]) -> None:
