@@ -53,7 +53,7 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
             raise ValueError(
                 f"{override.input_line}: a run goes on as it was begun; only {', '.join(CHANGEABLE)} may change"
             )
-    if records.config_hash(plain(settings)) != record["config_hash"]:
+    if records.config_hash(plain(settings)) != records.config_hash(record["config"]):
         raise ValueError(f"{folder} was begun with another trainer.precision or gradient_clip_val: give them, too")
     return Plan(settings, folder, {name: record.get(name) for name in ("model", "task", "command")}, record)
 

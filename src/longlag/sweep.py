@@ -176,6 +176,7 @@ class Processes(Sweep):
             raise ValueError(f"hydra.launcher.timeout must be above 0, got {timeout}")
         self.gpus = list(gpus or [])
         self.workers, self.timeout = workers or len(self.gpus) or os.cpu_count() or 1, timeout
+        self._stopping = False  # cells that lose their worker now are not to blame
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
         """Each cell as it ends."""
@@ -190,6 +191,7 @@ class Processes(Sweep):
             for _ in cells:
                 yield ended.get()
         finally:
+            self._stopping = True
             with suppress(Empty):
                 while True:
                     waiting.get_nowait()
@@ -237,7 +239,7 @@ class Processes(Sweep):
         except TimeoutError:
             raise TimeoutError(f"it took longer than hydra.launcher.timeout={self.timeout} seconds") from None
         except BrokenProcessPool:
-            raise ChildProcessError("its process died before it began") from None
+            raise _death(signal.SIGTERM if self._stopping else None) from None
         except ProcessExpired as expired:
             raise _death(expired.exitcode) from None
 
@@ -368,8 +370,10 @@ def _stop(pool: ProcessPool) -> None:
     pool.join()
 
 
-def _death(code: int) -> OSError:
+def _death(code: int | None) -> OSError:
     """How a worker ended: by its exit code, the number of SIGTERM among them, or by a signal, which is negative."""
+    if code is None:
+        return ChildProcessError("its process died before it began")
     if abs(code) == signal.SIGTERM:
         return InterruptedError("stopped from outside")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
