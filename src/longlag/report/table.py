@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from rich.markup import escape
 from rich.table import Table
 
 from longlag.records import Record
@@ -65,7 +66,7 @@ def terminal(table: Sequence[Row]) -> Table:
     used = [column for column in COLUMNS if any(row[column] is not None for row in table)]
     shown = Table(*used)
     for row in table:
-        shown.add_row(*(text(row, column) for column in used))
+        shown.add_row(*(escape(text(row, column)) for column in used))
     return shown
 
 
@@ -100,10 +101,31 @@ def tested_at(runs: Sequence[Record]) -> dict[int, Estimate]:
     return {lag: mean(curve[lag] for curve in curves) for lag in sorted(set.intersection(*map(set, curves)))}
 
 
+def by_lag(runs: Sequence[Record]) -> str:
+    """A Markdown table of a task's models by the lag they were trained at: accuracy, and how many runs were solved.
+
+    In the last column log10 g(lag)/g(0) before training, at the largest lag.
+    """
+    finished = [cell for cell in cells(runs) if cell.finished]
+    lags = sorted({cell.lag for cell in finished})
+    lines = [["model", *map(str, lags), f"log10 g({lags[-1]})/g(0)"], ["---"] * (len(lags) + 2)]
+    for name in dict.fromkeys(cell.name for cell in finished):
+        ours = {cell.lag: cell for cell in finished if cell.name == name}
+        row = [_score(ours[lag]) if lag in ours else "" for lag in lags]
+        start = _change(ours[lags[-1]].finished, "log10_over_lag") if lags[-1] in ours else None
+        lines.append([f"`{name}`", *row, "" if start is None or start.before is None else f"{start.before:.1f}"])
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _score(cell: Cell) -> str:
+    accuracy = mean(run["test"]["accuracy"] for run in cell.finished).value
+    return f"{accuracy:.2f} ({sum(run['solved'] for run in cell.finished)}/{len(cell.finished)})"
+
+
 def terminal_matrix(title: str, trained: dict[int, dict[int, Estimate]]) -> Table:
     """A matrix for the terminal: a row for each lag trained at, a column for each tested at."""
     tested = sorted({lag for row in trained.values() for lag in row})
-    shown = Table("trained at", *map(str, tested), title=f"{title}: accuracy at each lag", title_justify="left")
+    shown = Table("trained at", *map(str, tested), title=escape(f"{title}: accuracy at each lag"), title_justify="left")
     for lag, row in trained.items():
         shown.add_row(str(lag), *(f"{row[at].value:.2f}" if at in row else "" for at in tested))
     return shown
