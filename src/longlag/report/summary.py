@@ -19,10 +19,10 @@ def show(record: Record, folder: Path, console: Console | None = None) -> None:
     if record["lag_curve"]:
         show_lag_curve(record, console)
     show_example(record, console)
-    for name in PICTURES:
+    console.print(f"record   {shown(folder / FILE)}", highlight=False, soft_wrap=True)
+    for name in reversed(PICTURES):  # the one to look at first stands last
         if (folder / name).exists():
             console.print(f"picture  {shown(folder / name)}", highlight=False, soft_wrap=True)
-    console.print(f"record   {shown(folder / FILE)}", highlight=False, soft_wrap=True)
 
 
 def show_example(record: Record, console: Console) -> None:
