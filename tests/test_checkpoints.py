@@ -1,28 +1,36 @@
 """A run that was stopped goes on and ends bit for bit like one that was not."""
 
 import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import train
 
 from longlag import records
-from longlag.checkpoints import LAST, WEIGHTS
+from longlag.checkpoints import LAST, ONE_BEFORE, WEIGHTS
 from longlag.learner import Learner
 
 TIMINGS = ("seconds", "validation_seconds", "probe_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
 LONGER = (
-    "max_steps=24",
-    "validation.every=4",
-    "trainer.log_every_n_steps=3",
-    "runtime.checkpoint_seconds=0",
-    "logger=csv",
+    *("max_steps=12", "validation.every=2", "trainer.log_every_n_steps=3", "runtime.checkpoint_seconds=0"),
+    *("eval.lags=[6,8]", "logger=csv"),
 )
+SMALL = ("task=copy", "lag=6", "validation.sequences=16", "eval.sequences=16", "model.hidden_size=8", "trainer=cpu")
+TRAIN = Path(__file__).parents[1] / "train.py"
 CASES = {
     "synthetic": ("task=copy", "lag=6"),
     "text": ("task=text", "lag=8", "task.sample=20"),
     "dropout": ("task=copy", "lag=6", "model.num_layers=2", "model.dropout=0.5"),
-    "curriculum": ("task=copy", "lag=20", "lag_mode=curriculum", "lag_mode.threshold=0.1", "lr_schedule=cosine"),
+    "curriculum": ("task=copy", "lag=12", "lag_mode=curriculum", "lag_mode.threshold=0.1", "lr_schedule=cosine"),
 }
 
 
@@ -37,38 +45,107 @@ def metrics(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch):
-    """Makes training fail at a step, once."""
-
-    def arm(step: int) -> None:
-        training_step = Learner.training_step
-
-        def failing(self: Learner, *arguments: object) -> torch.Tensor:
-            if self.global_step == step:
-                monkeypatch.undo()
-                raise RuntimeError("power cut")
-            return training_step(self, *arguments)
-
-        monkeypatch.setattr(Learner, "training_step", failing)
-
-    return arm
-
-
-@pytest.mark.parametrize("step", [2, 9, 22])
-@pytest.mark.parametrize("case", CASES)
-def test_going_on_changes_nothing(run_small, stop_at, tmp_path: Path, case: str, step: int):
-    overrides = (*CASES[case], *LONGER)
-    whole, expected = run_small(*overrides, folder=tmp_path / "whole")
-    stop_at(step)
-    with pytest.raises(RuntimeError, match="power cut"):
-        run_small(*overrides, folder=tmp_path / "stopped")
-    assert records.read(tmp_path / "stopped")["status"] == "failed"
-    assert (tmp_path / "stopped" / LAST).exists() == (step > 4)
-    stopped, record = run_small(*overrides, folder=tmp_path / "stopped", go_on=True)
-    assert timeless(record) == timeless(expected)
+def assert_same(stopped: Path, whole: Path) -> None:
+    """Weights, metrics, record and names of files."""
+    assert timeless(records.read(stopped)) == timeless(records.read(whole))
     assert metrics(stopped) == metrics(whole)
     saved = [torch.load(folder / WEIGHTS, weights_only=True) for folder in (whole, stopped)]
+    assert saved[0]["global_step"] == saved[1]["global_step"]
     for name, value in saved[0]["state_dict"].items():
         assert torch.equal(value, saved[1]["state_dict"][name]), name
     assert {path.name for path in whole.iterdir()} == {path.name for path in stopped.iterdir()}
+
+
+def fail_at(step: int, error: type[BaseException], patch: pytest.MonkeyPatch) -> None:
+    """Makes training fail at a step, once."""
+    training_step = Learner.training_step
+
+    def failing(self: Learner, *arguments: object) -> torch.Tensor:
+        if self.global_step == step:
+            patch.undo()
+            raise error("power cut")
+        return training_step(self, *arguments)
+
+    patch.setattr(Learner, "training_step", failing)
+
+
+@pytest.mark.parametrize(
+    ("case", "step"), [("synthetic", 1), ("synthetic", 11), ("text", 5), ("dropout", 7), ("curriculum", 8)]
+)
+def test_going_on_changes_nothing(run_small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str, step: int):
+    overrides = (*CASES[case], *LONGER)
+    whole, _ = run_small(*overrides, folder=tmp_path / "whole")
+    fail_at(step, RuntimeError, monkeypatch)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_small(*overrides, folder=tmp_path / "stopped")
+    assert records.read(tmp_path / "stopped")["status"] == "failed"
+    assert (tmp_path / "stopped" / LAST).exists() == (step > 2)
+    stopped, _ = run_small(*overrides, folder=tmp_path / "stopped", go_on=True)
+    assert_same(stopped, whole)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Path:
+    """A folder with a whole run, and one that was stopped with two checkpoints, of the steps 4 and 6."""
+    folder = tmp_path_factory.mktemp("begun")
+    assert train(folder, *SMALL, *LONGER, "hydra.run.dir=whole")[0] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        fail_at(7, KeyboardInterrupt, patch)
+        assert train(folder, *SMALL, *LONGER, "hydra.run.dir=stopped")[0] == 130
+    return folder
+
+
+class Malicious:
+    """Its pickle makes a folder when it is read."""
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return os.mkdir, ("harmed",)
+
+
+def truncate(*names: str) -> Callable[[Path], None]:
+    return lambda folder: [os.truncate(folder / name, 1000) for name in names] and None
+
+
+def empty(folder: Path) -> None:
+    (folder / LAST).write_bytes(b"")
+
+
+def poison(folder: Path) -> None:
+    torch.save({"state_dict": Malicious()}, folder / LAST)
+
+
+@pytest.mark.parametrize(
+    ("damage", "first_step"),
+    [(truncate(), 8), (truncate(LAST), 6), (truncate(LAST, ONE_BEFORE), 2), (empty, 6), (poison, 6)],
+    ids=["whole", "truncated", "both truncated", "empty", "malicious"],
+)
+def test_a_broken_checkpoint(begun: Path, tmp_path: Path, damage: Callable[[Path], None], first_step: int):
+    stopped = Path(shutil.copytree(begun / "stopped", tmp_path / "stopped"))
+    damage(stopped)
+    code, said = train(tmp_path, "resume=stopped")
+    assert code == 0, said
+    assert [f"step {step}/12" in said for step in (2, 4, 6, 8)] == [step >= first_step for step in (2, 4, 6, 8)]
+    assert ("stopped/last.ckpt cannot be read" in said) == (first_step < 8)
+    assert_same(stopped, begun / "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["stopped"]
+
+
+def test_killed_at_any_moment(tmp_path: Path):
+    long = ("max_steps=300", "validation.every=10", "task.solved_at=null")
+    overrides = (*SMALL, *LONGER, *long)
+    command = [sys.executable, str(TRAIN), *overrides, "hydra.run.dir=stopped"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "stopped" / LAST).exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(delay := random.uniform(0, 0.5))
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL, delay
+    assert records.read(tmp_path / "stopped")["status"] == "interrupted"
+    code, said = train(tmp_path, "resume=stopped")
+    assert code == 0, said
+    assert "step 10/300" not in said
+    assert train(tmp_path, *overrides, "hydra.run.dir=whole")[0] == 0
+    assert_same(tmp_path / "stopped", tmp_path / "whole")

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -267,19 +268,20 @@ def _shortcomings(cell: Cell, record: Record | None, done: JobReturn | None) -> 
     if record is None:
         status, why = "no record", records.first_line(done._return_value) if done else "it was not begun"
     else:
-        status, why = record["status"], record["error"] or "it was stopped, or is still at work"
+        status, why = record["status"], record["error"] or "stopped, or still at work"
     if status != "finished":
-        yield f"{status:12} {records.shown(cell.folder.absolute())}: {why}"
+        yield f"{status:12} {records.shown(cell.folder.absolute())}: {why.splitlines()[0]}"
 
 
 def track(cells: Sequence[Cell]) -> None:
     """The sweep as a whole in W&B, where its runs are."""
-    wanted = [cell for cell in cells if "wandb" in cell.settings.logger]
-    there = [record for cell in wanted if (record := cell.record)]
+    there = [(cell, record) for cell in cells if "wandb" in cell.settings.logger and (record := cell.record)]
     if there:
         from longlag.report.sweep_runs import log_sweep
 
-        log_sweep(there, Path(wanted[0].config.hydra.sweep.dir).name, plain(wanted[0].settings)["logger"]["wandb"])
+        one = there[0][0]
+        group = Path(one.config.hydra.sweep.dir).name
+        log_sweep([record for _, record in there], group, plain(one.settings)["logger"]["wandb"])
 
 
 def _news(cell: Cell, returns: Sequence[JobReturn], cells: int, seconds: float) -> str:
@@ -311,10 +313,11 @@ def _job(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell) -
 
 
 def _prepare(gpu: int | None) -> None:
-    """A worker computes on one thread and sees one GPU."""
+    """A worker computes on one thread, sees one GPU, and has torch before the first cell's time begins."""
     os.environ["OMP_NUM_THREADS"] = "1"
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    import_module("longlag.run")
 
 
 def _in_worker(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell, name: str) -> Any:
