@@ -15,6 +15,7 @@ from longlag.report.figures import (
     FORECASTS,
     GRADIENT,
     PICTURE,
+    decades,
     draw,
     forecasts,
     gradient,
@@ -57,6 +58,29 @@ def test_gradient_is_drawn_beside_what_it_is_at_distance_0():
     assert cells[:, 1].tolist() == [0.0, 0.0, 1.0]
     assert cells[:2, 0].tolist() == [0.0, -0.5]
     assert math.isnan(cells[2, 0])
+
+
+def test_gradient_in_the_state_is_dashed_beside_its_step():
+    points = [{"step": 0, "distance": k, "log10_norm": 0.0, "log10_state_norm": -0.1 * k - 2.0} for k in (0, 1, 10)]
+    later = [{"step": 5, "distance": k, "log10_norm": -1.0} for k in (0, 1, 10)]
+    lines = gradient(record(3) | {"gradient": points + later}).axes[0].lines
+    solid = {line.get_label(): line for line in lines if line.get_linestyle() == "-"}
+    (dashed, key) = [line for line in lines if line.get_linestyle() == "--"]
+    assert list(dashed.get_xdata()) == [1, 10]
+    assert list(dashed.get_ydata()) == pytest.approx([-0.1, -1.0])
+    assert dashed.get_color() == solid["step 0"].get_color() != solid["step 5"].get_color()
+    assert (key.get_label(), len(key.get_xdata())) == ("in the state", 0)
+    assert "in the state" not in [line.get_label() for line in gradient(record(3) | GRADIENTS).axes[0].lines]
+
+
+def test_decades_come_in_order_and_are_zero_at_0():
+    points = [{"step": step, "distance": k, "log10_norm": step - k} for step in (10, 0) for k in (4, 0, 2)]
+    found = decades({"gradient": points}, "log10_norm")
+    assert [(step, list(row.items())) for step, row in found.items()] == [
+        (0, [(0, 0), (2, -2), (4, -4)]),
+        (10, [(0, 0), (2, -2), (4, -4)]),
+    ]
+    assert decades({"gradient": points}, "log10_state_norm") == {}
 
 
 def test_gradient_measured_once_and_one_that_is_nothing(tmp_path):
@@ -137,6 +161,8 @@ def test_colour_only_where_it_is_asked_for():
 
 def test_torch_is_not_imported():
     modules = [f"longlag.report.{module.name}" for module in pkgutil.iter_modules(report.__path__)]
-    assert len(modules) >= 3
+    assert {f"longlag.report.{name}" for name in ("cells", "comparison", "figures", "statistics", "table")} <= {
+        *modules
+    }
     code = f"import sys, longlag.records, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

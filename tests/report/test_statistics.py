@@ -10,6 +10,7 @@ from longlag.report.statistics import (
     improvement,
     interquartile_mean,
     mean,
+    median,
     median_to_solve,
     success_rate,
     wilson,
@@ -83,7 +84,13 @@ def test_interquartile_mean_forgets_the_extremes():
     assert interquartile_mean([-99.0, 0.5, 0.6, 99.0]).value == pytest.approx(0.55)
 
 
-@pytest.mark.parametrize("estimate", [mean, interquartile_mean])
+def test_median_lies_among_its_values():
+    assert median([9.0, 1.0, 2.0]) == Estimate(2.0, 1.0, 9.0, 3)
+    assert median([0, 0, 0, 100]).value == 0
+    assert median([10, 20]).value == 15
+
+
+@pytest.mark.parametrize("estimate", [mean, interquartile_mean, median])
 def test_seeds_that_agree_and_a_single_seed(estimate):
     assert estimate([0.7, 0.7, 0.7]) == Estimate(pytest.approx(0.7), pytest.approx(0.7), pytest.approx(0.7), 3)
     assert estimate([0.7]) == Estimate(pytest.approx(0.7), None, None, 1)
@@ -113,7 +120,7 @@ def test_accuracy_horizon():
     assert accuracy_horizon({"lag_curve": []}) is None
 
 
-@pytest.mark.parametrize("statistic", [success_rate, median_to_solve, mean, interquartile_mean])
+@pytest.mark.parametrize("statistic", [success_rate, median_to_solve, mean, interquartile_mean, median])
 def test_nothing_has_no_statistics(statistic):
     with pytest.raises(ValueError, match="no runs"):
         statistic([])

@@ -1,126 +1,188 @@
-"""The table of a set of runs: what shares a row, what stands in it, and its three forms."""
+"""The table of a set of runs: what stands in a row, its three forms, and the matrix of lags trained and tested at."""
 
 import csv
 import io
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from made_up import failed, run
+from rich.console import Console, RenderableType
 
 from longlag import records
 from longlag.report import table
-from longlag.report.statistics import success_rate
+from longlag.report.statistics import Estimate, success_rate
+from longlag.report.table import Change
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(model: str = "lstm", seed: int = 0, lag: int = 100, steps: int | None = 200, **settings: object) -> dict:
-    config = {"lag": lag, "seed": seed, "lr": 0.01, "task": {"solved_at": 0.99}, "model": {"hidden_size": 64}}
-    config |= {"trainer": {"devices": 1}, "logger": {}, "runtime": {"threads": 1}} | settings
-    accuracy = 0.2 if steps is None else 1.0
-    return records.new(config, model, "copy") | {
-        "status": "finished",
-        "solved": steps is not None,
-        "steps_to_solve": steps,
-        "test": {"accuracy": accuracy, "loss": 0.5, "chance": 0.125},
-        "lag_curve": [{"lag": lag, "accuracy": accuracy}, {"lag": 2 * lag, "accuracy": 0.1}],
-        "gradient": [
-            {"step": step, "distance": distance, "log10_norm": norm}
-            for step, distance, norm in [(0, 0, -1.0), (0, lag, -3.5), (9, 0, -1.0), (9, lag, -1.0)]
-        ],
-        "cost": {"parameters": 4417, "seconds": 30.4},
-    }
+def csv_rows(rows: list[table.Row]) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table.comma_separated(rows))))
+
+
+def shown(renderable: RenderableType) -> str:
+    screen = Console(file=io.StringIO(), width=250)
+    screen.print(renderable)
+    return screen.file.getvalue()
 
 
 def test_seeds_share_a_row():
-    (row,) = table.rows([run(seed=0, steps=100), run(seed=1, steps=300), run(seed=2, steps=None)])
-    low, high = success_rate([run(), run(), run(steps=None)])[1:3]
-    assert row["runs"] == "3"
-    assert row["solved"] == f"0.67 [{low:.2f}, {high:.2f}]"
-    assert row["steps to solve"] == "300"
-    assert row["accuracy"].startswith("0.733 [")
-    assert (row["chance"], row["loss"], row["parameters"], row["seconds"]) == ("0.125", "0.5000", "4417", "30")
-    assert row["accuracy horizon"] == "100"
-    assert row["log10 g(lag)/g(0)"] == "-2.5"
-    assert row["differs in"] == row["not finished"] == ""
+    runs = [run(seed=0, steps=100), run(seed=1, steps=300), run(seed=2, steps=None)]
+    (row,) = table.rows(runs)
+    assert row["accuracy"] == (pytest.approx(2.2 / 3), pytest.approx(0.2), 1.0, 3)
+    assert row["solved"] == success_rate(runs)
+    assert row["accuracy horizon"][0] == 100
+    assert row["log10 g(lag)/g(0)"] == Change(-2.5, -1.0)
+    assert row["decades per step"] == Change(pytest.approx(0.025), pytest.approx(0.01))
+    assert row["gradient horizon"] == Change(100, 100)
+    numbers = {"lag": 100, "runs": 3, "chance": 0.125, "loss": 0.5, "steps to solve": 300, "parameters": 4417}
+    assert {column: row[column] for column in numbers} == numbers
+    assert row["differs in"] is row["not finished"] is None
 
 
-@pytest.mark.parametrize("settings", [{"runtime": {"threads": 8}}, {"trainer": {"devices": 2}}, {"logger": {"csv": 1}}])
-def test_where_a_run_ran_makes_no_other_cell(settings):
-    assert len(table.rows([run(seed=0), run(seed=1, **settings)])) == 1
+def test_row_as_people_read_it():
+    (row,) = table.rows([run(seed=0, accuracy=0.5), run(seed=1, accuracy=0.5)])
+    assert {column: table.text(row, column) for column in table.COLUMNS} == {
+        "task": "copy",
+        "model": "lstm",
+        "lag": "100",
+        "differs in": "",
+        "runs": "2",
+        "not finished": "",
+        "accuracy": "0.500 [0.500, 0.500]",
+        "chance": "0.125",
+        "loss": "0.5000",
+        "solved": "1.00 [0.34, 1.00]",
+        "steps to solve": "200",
+        "accuracy horizon": "0 [0, 0]",
+        "log10 g(lag)/g(0)": "-2.5 → -1.0",
+        "decades per step": "0.025 → 0.01",
+        "gradient horizon": "100 → 100",
+        "parameters": "4417",
+        "seconds": "30",
+    }
 
 
-def test_cells_are_told_apart_by_what_differs():
-    runs = [run(lr=0.01), run(lr=0.1), run(model="gru"), run(lag=30)]
-    rows = table.rows(runs)
-    assert [(row["model"], row["lag"], row["differs in"]) for row in rows] == [
-        ("gru", "100", ""), ("lstm", "30", ""), ("lstm", "100", "lr=0.01"), ("lstm", "100", "lr=0.1"),
-    ]  # fmt: skip
-    wide = run(seed=1) | {"config": run(seed=1)["config"] | {"model": {"hidden_size": 128}}}
-    assert [row["differs in"] for row in table.rows([run(), wide])] == ["model.hidden_size=64", "model.hidden_size=128"]
+def test_one_seed_has_no_interval():
+    (row,) = table.rows([run()])
+    assert row["accuracy"] == Estimate(1.0, None, None, 1)
+    assert table.text(row, "accuracy") == "1.000"
 
 
 def test_runs_that_did_not_finish_are_counted_and_not_measured():
-    broken = run(seed=1) | {"status": "failed", "test": {}, "lag_curve": [], "gradient": [], "cost": {}}
-    (row,) = table.rows([run(seed=0), broken])
-    assert (row["runs"], row["not finished"], row["accuracy"]) == ("1", "1", "1.000")
-    (row,) = table.rows([broken])
-    assert (row["runs"], row["not finished"], row["accuracy"], row["solved"]) == ("0", "1", "", "")
+    (row,) = table.rows([run(seed=0), failed(seed=1)])
+    assert (row["runs"], row["not finished"], row["accuracy"].value, row["solved"].value) == (1, 1, 1.0, 1.0)
+    (row,) = table.rows([failed(seed=0), failed(seed=1)])
+    told = {column: value for column, value in row.items() if value is not None}
+    assert told == {"task": "copy", "model": "lstm", "lag": 100, "runs": 0, "not finished": 2}
 
 
-def test_beyond_the_budget_and_below_resolution():
-    lost = run(steps=None)
-    lost["gradient"][1]["log10_norm"] = None
-    (row,) = table.rows([lost])
-    assert row["steps to solve"] == "beyond the budget"
-    assert row["accuracy horizon"] == "0"
-    assert row["log10 g(lag)/g(0)"] == ""
+def test_beyond_the_budget():
+    (row,) = rows = table.rows([run(steps=None)])
+    assert row["steps to solve"] == math.inf
+    assert row["accuracy horizon"].value == 0
+    assert table.text(row, "steps to solve") == "beyond the budget"
+    assert csv_rows(rows)[0]["steps to solve"] == "inf"
+
+
+def test_gradient_below_resolution_in_one_seed_cannot_be_told():
+    lost = run(seed=1)
+    lost["gradient_scalars"][0]["log10_over_lag"] = None
+    (row,) = rows = table.rows([run(seed=0), lost])
+    assert row["log10 g(lag)/g(0)"] == Change(None, -1.0)
+    assert table.text(row, "log10 g(lag)/g(0)") == "– → -1.0"
+    (line,) = csv_rows(rows)
+    assert (line["log10 g(lag)/g(0), before"], line["log10 g(lag)/g(0), after"]) == ("", "-1.0")
+    lost["gradient_scalars"][1]["log10_over_lag"] = None
+    assert table.text(table.rows([lost])[0], "log10 g(lag)/g(0)") == ""
+
+
+def test_gradient_that_was_not_measured():
+    (row,) = table.rows([run() | {"gradient_scalars": []}])
+    assert [row[column] for column in table.CHANGES] == [None] * 3
 
 
 def test_nothing_is_said_of_solving_where_nothing_counts_as_solved():
-    (row,) = table.rows([run(steps=None, task={"solved_at": None})])
-    assert row["solved"] == row["steps to solve"] == ""
+    (row,) = table.rows([run(steps=None, solved_at=None)])
+    assert row["solved"] is row["steps to solve"] is None
 
 
-def test_forms():
-    rows = table.rows([run(), run(model="a|b")])
-    assert list(csv.DictReader(io.StringIO(table.comma_separated(rows)))) == rows
-    header, rule, first, second = table.markdown(rows).splitlines()
+def test_csv_is_plain_numbers_under_a_fixed_header():
+    rows = table.rows([failed(model="gru"), run(seed=0, steps=100), run(seed=1, steps=None)])
+    nothing, line = csv_rows(rows)
+    assert list(nothing) == list(line) == list(csv_rows(table.rows([run()]))[0])
+    assert {column for column, entry in nothing.items() if entry} == {"task", "model", "lag", "runs", "not finished"}
+    numbers = {column: float(entry) for column, entry in line.items() if entry and column not in ("task", "model")}
+    assert (numbers["accuracy"], numbers["accuracy, low"], numbers["accuracy, high"]) == pytest.approx((0.6, 0.2, 1))
+    assert numbers["solved"] == 0.5
+    assert numbers["gradient horizon, before"] == numbers["gradient horizon, after"] == numbers["lag"] == 100
+    assert numbers["steps to solve"] == math.inf
+    assert set(line) - set(numbers) == {"task", "model", "differs in", "not finished"}
+
+
+def test_markdown():
+    header, rule, first, second = table.markdown(table.rows([run(), run(model="a|b")])).splitlines()
     assert header == "| " + " | ".join(table.COLUMNS) + " |"
-    assert set(rule) <= set("| -")
-    assert "a\\|b" in first
+    assert rule.count("---") == len(table.COLUMNS)
+    assert first.startswith("| copy | a\\|b | 100 |")
     assert second.count("|") == header.count("|")
-    screen = Console(file=io.StringIO(), width=200)
-    screen.print(table.terminal(rows))
-    assert "log10 g(lag)/g(0)" in screen.file.getvalue()
-    assert "not finished" not in screen.file.getvalue()
 
 
-def test_records_are_found_once(tmp_path):
-    for name in ("sweep/0", "sweep/1"):
-        (tmp_path / name).mkdir(parents=True)
-        records.write(run(), tmp_path / name)
-    assert len(table.find([tmp_path, tmp_path / "sweep", tmp_path / "sweep" / "0"])) == 2
-    with pytest.raises(FileNotFoundError, match="holds no run"):
-        table.find([tmp_path, tmp_path / "nothing"])
+def test_terminal_leaves_out_what_no_row_has_and_shows_text_as_it_is():
+    lines = shown(table.terminal(table.rows([run(), run(corpus="/data/[old]/b")])))
+    assert "log10 g(lag)/g(0)" in lines
+    assert "not finished" not in lines
+    assert "corpus=/data/[old]/b" in lines
+
+
+def test_matrix_has_accuracy_by_lag_trained_at_and_lag_tested_at():
+    short = run(lag=10, seed=1, accuracy=0.6)
+    short["lag_curve"] = short["lag_curve"][1:]
+    runs = [run(lag=10, seed=0), short, run(lag=100), failed(lag=1000), run(model="gru", lag=10), failed(model="rnn")]
+    found = table.matrix(runs)
+    assert list(found) == [("copy", "gru"), ("copy", "lstm")]
+    values = {lag: {at: each.value for at, each in row.items()} for lag, row in found["copy", "lstm"].items()}
+    assert values == {10: {10: 0.8, 20: 0.1}, 100: {50: 1.0, 100: 1.0, 200: 0.1}}  # only one seed was tested at 5
+    lines = shown(table.terminal_matrix("a[b] on copy", found["copy", "lstm"]))
+    assert "a[b] on copy" in lines
+    entries = [line.replace("┃", "│").split("│")[1:-1] for line in lines.splitlines() if line[0] in "┃│"]
+    assert [[entry.strip() for entry in line] for line in entries] == [
+        ["trained at", "10", "20", "50", "100", "200"],
+        ["10", "0.80", "0.10", "", "", ""],
+        ["100", "", "", "1.00", "1.00", "0.10"],
+    ]
+
+
+def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "scripts" / "table.py"), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=folder)
 
 
 def test_command(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / records.FILE).write_text("{")
     records.write(run(), tmp_path)
-    command = [sys.executable, str(ROOT / "scripts" / "table.py")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-
-    def call(*arguments: str) -> subprocess.CompletedProcess:
-        settings = {"capture_output": True, "text": True, "env": environment, "cwd": tmp_path}
-        return subprocess.run([*command, *arguments], check=False, **settings)
-
-    done = call(str(tmp_path), "--csv", "-", "--markdown", "out.md")
+    done = call(tmp_path, ".", "--csv", "-", "--markdown", "out.md", "--figure", "gap.svg")
     assert done.returncode == 0, done.stderr
     assert done.stdout == table.comma_separated(table.rows([run()]))
+    assert done.stderr.startswith("left out: broken/record.json is not a record")
     assert (tmp_path / "out.md").read_text() == table.markdown(table.rows([run()]))
-    refused = call("nothing")
+    assert (tmp_path / "gap.svg").read_text().rstrip().endswith("</svg>")
+    with_matrix = call(tmp_path, ".", "--matrix")
+    assert "lstm on copy: accuracy at each lag" in with_matrix.stdout
+
+
+def test_command_refuses_in_one_line(tmp_path):
+    refused = call(tmp_path, "nothing")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "longlag: nothing holds no run: there is no record.json below it\n"
+    records.write(failed(), tmp_path)
+    refused = call(tmp_path, ".", "--figure", "gap.png")
+    assert refused.returncode == 1
+    assert refused.stderr == "longlag: there is nothing to draw: none of the runs finished\n"
+    assert {path.name for path in tmp_path.iterdir()} == {records.FILE}

@@ -12,7 +12,8 @@ from longlag.records import Record
 
 log = logging.getLogger(__name__)
 
-NOT_ASKED = ("seed", "logger", "runtime", "trainer")  # of a configuration: what makes no other cell
+NOT_ASKED = ("seed", "logger", "runtime")  # of a configuration: what makes no other cell
+OF_THE_TRAINER = ("precision", "gradient_clip_val")  # what makes one
 
 
 class Cell(NamedTuple):
@@ -81,14 +82,26 @@ def _readable(path: Path) -> Iterator[Record]:
 
 
 def _asked(run: Record) -> dict[str, Any]:
-    return flattened({key: value for key, value in run["config"].items() if key not in NOT_ASKED})
+    asked = {key: value for key, value in run["config"].items() if key not in NOT_ASKED}
+    asked["trainer"] = {key: asked["trainer"].get(key) for key in OF_THE_TRAINER}
+    return {key: _whole(value) for key, value in flattened(asked).items()}
+
+
+def _whole(value: Any) -> Any:
+    """0.0 and 0 are one setting."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _difference(asked: str, family: Iterable[str]) -> str:
-    """The settings of a cell that others of the same task, model and lag have otherwise."""
+    """The settings of a cell that others of the same task, model and lag have otherwise.
+
+    `lr` speaks for an `optimizer.lr` that is the same.
+    """
     ours, all_of_them = json.loads(asked), [json.loads(other) for other in family]
     varies = [key for key in ours if any(other.get(key) != ours[key] for other in all_of_them)]
-    return " ".join(f"{key}={ours[key]}" for key in varies)
+    heads = {key: key.rpartition(".")[2] for key in varies}
+    said = [key for key, head in heads.items() if key == head or head not in ours or ours[head] != ours[key]]
+    return " ".join(f"{key}={ours[key]}" for key in said)
 
 
 def flattened(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

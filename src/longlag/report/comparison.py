@@ -43,20 +43,21 @@ def gap(cells: Sequence[Cell]) -> Figure:
 
 def _accuracy(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
     lags = sorted({cell.lag for cell in cells})
+    chance: dict[int, float] = {}
     for name, ours in _lines(cells):
         colour, marker = styles[name]
         if len(lags) > 1:
             means = {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in ours}
-            seeds = [(cell.lag, run["test"]["accuracy"]) for cell in ours for run in cell.finished]
+            points = [{"lag": cell.lag} | run["test"] for cell in ours for run in cell.finished]
         else:
             means = tested_at(ours[0].finished)
             points = [point for run in ours[0].finished for point in run["lag_curve"]]
-            seeds = [(point["lag"], point["accuracy"]) for point in points]
+        seeds = [(point["lag"], point["accuracy"]) for point in points]
+        chance |= {point["lag"]: point["chance"] for point in points}
         _band(axes, means, colour)
         axes.plot(*zip(*seeds, strict=True), marker, color=colour, alpha=0.25, markersize=3, linestyle="none")
         values = [estimate.value for estimate in means.values()]
         axes.plot(list(means), values, marker + "-", color=colour, markersize=4, label=name + _solved(ours))
-    chance = {point["lag"]: point["chance"] for cell in cells for run in cell.finished for point in run["lag_curve"]}
     axes.plot(*zip(*sorted(chance.items()), strict=True), "--", color=GREY, linewidth=0.8, label="chance")
     if len(lags) == 1:
         axes.axvline(lags[0], color=GREY, linewidth=0.8, linestyle=":", label=f"trained at {lags[0]}")
@@ -67,17 +68,18 @@ def _accuracy(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
 
 def _gradient(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
     lag = max(cell.lag for cell in cells)
+    axes.set_yscale("symlog", linthresh=1)  # before there are lines: their margins depend on it
     for name, ours in _lines([cell for cell in cells if cell.lag == lag]):
         colour, marker = styles[name]
         measured = [list(decades(run, "log10_norm").values()) for run in ours[0].finished if run["gradient"]]
         for at, style in ((0, "-"), (-1, ":")) if measured else ():
             rows = [profiles[at] for profiles in measured]
-            means = {k: statistics.fmean(row[k] for row in rows) for k in rows[0] if k}
+            shared = sorted(set.intersection(*map(set, rows)) - {0})
+            means = {k: statistics.fmean(row[k] for row in rows) for k in shared}
             label = name if at == 0 else None
             axes.plot(list(means), list(means.values()), marker + style, color=colour, markersize=3, label=label)
     axes.plot([], [], ":", color=GREY, label="after training")
     axes.axvline(lag, color=GREY, linewidth=0.8, linestyle=":", label=f"lag {lag}")
-    axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set(xlabel="distance (steps)", ylabel="log10 gradient at distance / at 0")
     _finish(axes)
