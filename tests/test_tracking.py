@@ -3,16 +3,14 @@
 import csv
 import json
 import logging
-import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
+from wandb_files import inspect, offline_runs
 
 from longlag import records
 from longlag.tasks.copy import Copy
@@ -20,7 +18,6 @@ from longlag.tracking import Wandb
 
 MEASURES = ("loss", "accuracy", "exact_match", "loss_all_steps")
 SYNC = "To send this run later: wandb sync"
-LEET = shutil.which("wandb", path=Path(sys.executable).parent)
 
 
 class Broken:
@@ -38,22 +35,6 @@ def _quiet_process(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.INFO, logger="longlag")
     yield
     wandb.teardown()
-
-
-def offline_runs(folder: Path) -> list[Path]:
-    return list(folder.glob("wandb/offline-run-*"))
-
-
-def inspect(folder: Path) -> list[dict]:
-    """The records that an offline run consists of."""
-    (run,) = offline_runs(folder)
-    if LEET is None:
-        pytest.skip("there is no wandb command beside this Python")
-    done = subprocess.run([LEET, "leet", "inspect", "--json", str(run)], capture_output=True, text=True, check=False)
-    if done.returncode and "No such command" in done.stderr:
-        pytest.skip("this wandb cannot read its files back")
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def of_type(found: list[dict], name: str) -> list[dict]:
@@ -192,6 +173,21 @@ def test_a_broken_wandb_warns_once_and_not_at_every_step(run_small, monkeypatch:
     monkeypatch.setattr("longlag.wandb_runs.start", lambda *_, **__: Broken())
     run_small("logger=wandb", "max_steps=40", "validation.every=10", "trainer.log_every_n_steps=1")
     assert sum("W&B: no log today" in line for line in caplog.messages) <= 2  # while training, and at the end
+
+
+def test_a_wandb_that_cannot_even_start_does_not_stop_a_run(run_small, monkeypatch: pytest.MonkeyPatch, caplog):
+    init = wandb.init
+
+    def cannot(mode: str, **given: Any) -> Any:
+        if mode != "disabled":
+            raise OSError("no room")
+        return init(mode=mode, **given)
+
+    monkeypatch.setattr(wandb, "init", cannot)
+    folder, record = run_small("logger=wandb")
+    assert record["status"] == "finished"
+    assert metrics(folder)
+    assert [line for line in caplog.messages if "W&B" in line] == ["W&B: no room; the run goes on without it"]
 
 
 def test_mode_with_a_typing_error(run_small, tmp_path: Path):

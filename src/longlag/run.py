@@ -44,7 +44,6 @@ EXPECTED = (
     ".*exists and is not empty",  # the run's own folder, which holds its record
     "GPU available but not used",
     r"It is recommended to use `self.log\(",  # with sync_dist; validation means are synchronised before they are logged
-    "The `srun` command is available",  # where SLURM is, and is not asked
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 with torch 2.13
     "The `srun` command is available",  # a run outside of SLURM is none of its business
 )

@@ -69,7 +69,7 @@ class Wandb(WandbLogger):
     def close(self, ok: bool) -> None:
         """End the run, as failed where it did not finish, within the time-out."""
         if self._experiment is not None:
-            self._safely(lambda: self.experiment.finish(exit_code=0 if ok else 1))
+            self._safely(lambda: wandb_runs.finish(self.experiment, ok))
 
     def _safely(self, action: Callable[[], Any]) -> None:
         try:

@@ -15,35 +15,49 @@ MODES = ("auto", "online", "offline")
 
 
 def start(mode: str, timeout: float, folder: str | Path, **given: Any) -> Any:
-    """`wandb.init`; says once where an offline run lies and how to send it.
+    """`wandb.init`; says once where an offline run lies and how to send it. Where W&B cannot start, nothing is tracked.
 
     Args:
         mode: `online`, `offline`, or `auto`: online if logged in and the server answers. The environment variable
             WANDB_MODE goes first.
         timeout: seconds to wait for the server at the start, and for the upload at the end.
         folder: W&B keeps its files in `folder`/wandb; the environment variable WANDB_DIR goes first.
-        given: for `wandb.init`. A run whose `id` is known to the server goes on.
+        given: for `wandb.init`. A run whose `id` is known to the server goes on, also where it is sent later.
 
     Raises:
         ValueError: where `mode` is unknown.
     """
     if mode not in MODES:
         raise ValueError(f"logger.wandb.mode must be one of {', '.join(MODES)}, got {mode}")
-    given["dir"] = files_in(folder)
+    wandb.setup(wandb.Settings(silent=True))  # what there is to say, we say
     mode, why = os.environ.get("WANDB_MODE", mode), "as asked"
     if mode == "auto":
         mode, why = ("online", "") if _logged_in() else ("offline", "not logged in")
-    settings = wandb.Settings(init_timeout=timeout, finish_timeout=timeout, silent=True, console="off")
+    settings = wandb.Settings(silent=True, console="off", init_timeout=timeout, finish_timeout=timeout)
+    settings.finish_timeout_raises = True
+    given |= {"dir": files_in(folder), "resume": "allow", "settings": settings}
     if mode == "online":
         try:
-            return wandb.init(mode="online", resume="allow", settings=settings, **given)
+            return wandb.init(mode="online", **given)
         except Exception as error:  # CommError, UsageError, TimeoutError …: none of them may stop a run
             mode, why = "offline", first_line(error)
             wandb.teardown()
-    run: Any = wandb.init(mode=mode, settings=settings, **given)  # type: ignore[arg-type]
+    try:
+        run: Any = wandb.init(mode=mode, **given)  # type: ignore[arg-type]
+    except Exception as error:  # no process to be had, no room to write …
+        log.warning("W&B: %s; the run goes on without it", first_line(error))
+        return wandb.init(mode="disabled")
     if mode == "offline":
-        log.info("W&B is offline (%s). To send this run later: wandb sync %s", why, shown(Path(run.dir).parent))
+        log.info("W&B is offline (%s). To send this run later: %s", why, _sync(run))
     return run
+
+
+def finish(run: Any, ok: bool = True) -> None:
+    """End a W&B run, as failed where it was not `ok`; says once where the server did not take all of it in time."""
+    try:
+        run.finish(exit_code=0 if ok else 1)
+    except TimeoutError:
+        log.warning("W&B: the server did not take all of this run. To send it later: %s", _sync(run))
 
 
 def files_in(folder: str | Path) -> Path:
@@ -51,6 +65,11 @@ def files_in(folder: str | Path) -> Path:
     where = Path(os.environ.get("WANDB_DIR", folder)).resolve()
     where.mkdir(parents=True, exist_ok=True)
     return where
+
+
+def _sync(run: Any) -> str:
+    """The command that sends it."""
+    return f"wandb sync {'' if run.offline else '--include-online '}{shown(Path(run.dir).parent)}"
 
 
 def _logged_in() -> bool:

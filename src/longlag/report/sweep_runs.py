@@ -59,7 +59,7 @@ def _log_curve(run: Any, line: Sequence[Cell]) -> None:
         run.define_metric(f"{which}/accuracy", step_metric=f"{which}/lag")
         for lag, estimate in curve.items():
             run.log({f"{which}/lag": lag, f"{which}/accuracy": estimate.value, f"{which}/seeds": estimate.runs})
-    run.finish()
+    wandb_runs.finish(run)
 
 
 def _log_comparison(run: Any, finished: Sequence[Cell], lines: dict[tuple[str, str], list[Cell]]) -> None:
@@ -93,4 +93,4 @@ def _log_comparison(run: Any, finished: Sequence[Cell], lines: dict[tuple[str, s
         xname="lag",
     )
     run.log({"comparison/accuracy": chart})
-    run.finish()
+    wandb_runs.finish(run)
