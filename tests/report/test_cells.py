@@ -15,6 +15,15 @@ def test_records_are_found_once(tmp_path):
     assert [one["seed"] for one in find([tmp_path, tmp_path / "sweep", tmp_path / "sweep" / ".." / "sweep"])] == [0, 1]
 
 
+def test_a_run_that_is_there_twice_is_no_second_seed(tmp_path, caplog):
+    for name, one in (("a", failed()), ("b", run()), ("c", run() | {"steps_to_solve": 1})):
+        (tmp_path / name).mkdir()
+        records.write(one, tmp_path / name)
+    (kept,) = find([tmp_path])
+    assert kept["status"] == "finished"
+    assert ["repeats another run" in message for message in caplog.messages] == [True, True]
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema": 0}'])
 def test_broken_record_is_left_out_with_a_warning(tmp_path, caplog, content):
     (tmp_path / "broken").mkdir()
@@ -29,7 +38,9 @@ def test_broken_record_is_left_out_with_a_warning(tmp_path, caplog, content):
 def test_folder_without_a_run_is_refused(tmp_path):
     records.write(run(), tmp_path)
     (tmp_path / "empty").mkdir()
-    for folder in ("empty", "missing"):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / records.FILE).write_text("{")
+    for folder in ("empty", "missing", "broken"):
         with pytest.raises(FileNotFoundError, match=f"{folder} holds no run"):
             find([tmp_path, tmp_path / folder])
 

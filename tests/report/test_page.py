@@ -224,5 +224,5 @@ def test_nothing_to_report(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         1,
-        f"longlag: {tmp_path} holds no run: there is no record.json below it\n",
+        f"longlag: {tmp_path} holds no run: there is no record.json below it that can be read\n",
     )

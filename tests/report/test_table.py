@@ -180,9 +180,32 @@ def test_command(tmp_path):
 def test_command_refuses_in_one_line(tmp_path):
     refused = call(tmp_path, "nothing")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == "longlag: nothing holds no run: there is no record.json below it\n"
+    assert refused.stderr == "longlag: nothing holds no run: there is no record.json below it that can be read\n"
     records.write(failed(), tmp_path)
     refused = call(tmp_path, ".", "--figure", "gap.png")
     assert refused.returncode == 1
     assert refused.stderr == "longlag: there is nothing to draw: none of the runs finished\n"
     assert {path.name for path in tmp_path.iterdir()} == {records.FILE}
+
+
+def test_by_lag():
+    runs = [run(seed=seed, lag=lag) for lag in (30, 100) for seed in (0, 1)] + [run("rnn", steps=None), failed(lag=300)]
+    assert table.by_lag(runs).splitlines() == [
+        "| model | 30 | 100 | log10 g(100)/g(0) |",
+        "| --- | --- | --- | --- |",
+        "| `lstm` | 1.00 (2/2) | 1.00 (2/2) | -2.5 |",
+        "| `rnn` |  | 0.20 (0/1) | -2.5 |",
+    ]
+    for others in ([], [failed()], [*runs, run(task="sine")]):
+        with pytest.raises(ValueError, match="finished runs of one task"):
+            table.by_lag(others)
+
+
+def test_points():
+    rows = list(csv.DictReader(io.StringIO(table.points([run()]))))
+    assert len(rows) == 3 * 2 + 6  # accuracy and chance at three lags, the gradient at three distances, twice
+    assert rows[0] == {
+        "task": "copy", "model": "lstm", "settings": "", "lag": "100", "seed": "0", "curve": "lag_curve",
+        "training step": "", "over": "lag", "at": "50", "measure": "accuracy", "value": "1.0",
+    }  # fmt: skip
+    assert (rows[-1]["training step"], rows[-1]["at"], rows[-1]["value"]) == ("9", "100", "-2.0")

@@ -48,17 +48,29 @@ class Cell(NamedTuple):
 
 
 def find(folders: Iterable[str | Path]) -> list[Record]:
-    """The records below the folders; one that cannot be read costs a warning.
+    """The records below the folders, each run once; one that cannot be read or is there twice costs a warning.
 
-    Raises FileNotFoundError where a folder has none.
+    Raises FileNotFoundError where a folder has none that can be read.
     """
     found: dict[Path, Record] = {}
     for folder in map(Path, folders):
-        paths = sorted(folder.rglob(records.FILE))
-        if not paths:
-            raise FileNotFoundError(f"{folder} holds no run: there is no {records.FILE} below it")
-        found |= {path.resolve(): record for path in paths for record in _readable(path)}
-    return list(found.values())
+        here = {path.resolve(): record for path in sorted(folder.rglob(records.FILE)) for record in _readable(path)}
+        if not here:
+            raise FileNotFoundError(f"{folder} holds no run: there is no {records.FILE} below it that can be read")
+        found |= here
+    return _once(found)
+
+
+def _once(found: dict[Path, Record]) -> list[Record]:
+    """Of runs of one configuration and seed a single one: a finished one if there is."""
+    kept: dict[Any, Record] = {}
+    for path, record in found.items():
+        run = record["config_hash"], record["model"], record["task"]
+        if run in kept:
+            log.warning("%s repeats another run; one of them counts", records.shown(path.parent))
+        if run not in kept or record["status"] == "finished":
+            kept[run] = record
+    return list(kept.values())
 
 
 def cells(runs: Sequence[Record]) -> list[Cell]:

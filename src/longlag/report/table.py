@@ -104,9 +104,12 @@ def tested_at(runs: Sequence[Record]) -> dict[int, Estimate]:
 def by_lag(runs: Sequence[Record]) -> str:
     """A Markdown table of a task's models by the lag they were trained at: accuracy, and how many runs were solved.
 
-    In the last column log10 g(lag)/g(0) before training, at the largest lag.
+    In the last column log10 g(lag)/g(0) before training, at the largest lag. Raises ValueError where the finished runs
+    are not of one task.
     """
     finished = [cell for cell in cells(runs) if cell.finished]
+    if len({cell.task for cell in finished}) != 1:
+        raise ValueError("a table by lag is of the finished runs of one task")
     lags = sorted({cell.lag for cell in finished})
     lines = [["model", *map(str, lags), f"log10 g({lags[-1]})/g(0)"], ["---"] * (len(lags) + 2)]
     for name in dict.fromkeys(cell.name for cell in finished):
