@@ -8,16 +8,22 @@ from torch import Tensor, nn
 
 from longlag.models import initialisation
 from longlag.models.gru import GRU
+from longlag.models.gru_scratch import GRUScratch
 from longlag.models.initialisation import ACCEPTED, GATES
 from longlag.models.lstm import LSTM
+from longlag.models.lstm_1997 import LSTM1997
+from longlag.models.lstm_peephole import LSTMPeephole
 from longlag.models.lstm_scratch import LSTMScratch
 from longlag.models.rnn import RNN
+from longlag.models.rnn_scratch import RNNScratch
 from longlag.models.transformer import Transformer
 
-CORES = {RNN: "rnn", LSTM: "lstm", LSTMScratch: "lstm", GRU: "gru", Transformer: "transformer"}
+RNNS, GRUS = dict.fromkeys((RNN, RNNScratch), "rnn"), dict.fromkeys((GRU, GRUScratch), "gru")
+LSTMS = dict.fromkeys((LSTM, LSTMScratch, LSTMPeephole), "lstm")
+CORES = RNNS | LSTMS | GRUS | {LSTM1997: "lstm_1997", Transformer: "transformer"}
 SCHEMES = ("torch", "orthogonal", "identity", "forget_one", "chrono")
 HIDDEN, LAYERS, T_MAX = 64, 2, 100
-every_gated = pytest.mark.parametrize("make", [LSTM, LSTMScratch, GRU])
+every_gated = pytest.mark.parametrize("make", [*LSTMS, *GRUS])
 
 
 def gates(core: nn.Module, name: str, layer: int) -> dict[str, Tensor]:
@@ -47,13 +53,16 @@ def test_each_core_takes_its_schemes_alone(make, scheme):
 def test_table_of_the_docstring_is_what_is_accepted():
     rows = [line.split() for line in initialisation.__doc__.splitlines()]
     (header,) = [row for row in rows if row[:1] == ["scheme"]]
-    table = {row[0]: row[1:5] for row in rows if row and row[0] in SCHEMES}
+    table = {row[0]: row[1:6] for row in rows if row and row[0] in SCHEMES}
     assert set(table) == set(SCHEMES)
-    for column, architecture in enumerate(header[1:5]):
+    for column, architecture in enumerate(header[1:6]):
         assert {scheme for scheme in SCHEMES if table[scheme][column] == "yes"} == set(ACCEPTED[architecture])
 
 
-@pytest.mark.parametrize(("make", "stock"), [(RNN, nn.RNN), (LSTM, nn.LSTM), (LSTMScratch, nn.LSTM), (GRU, nn.GRU)])
+@pytest.mark.parametrize(
+    ("make", "stock"),
+    [*((make, nn.RNN) for make in RNNS), (LSTM, nn.LSTM), (LSTMScratch, nn.LSTM), *((make, nn.GRU) for make in GRUS)],
+)
 def test_torch_is_untouched(make, stock):
     core = made(make, "torch")
     torch.manual_seed(0)
@@ -65,7 +74,7 @@ def test_torch_is_untouched(make, stock):
 
 @pytest.mark.parametrize(
     ("make", "scheme"),
-    [(RNN, "orthogonal"), *product((LSTM, LSTMScratch, GRU), ("orthogonal", "forget_one", "chrono"))],
+    [*product((*RNNS, LSTM1997), ("orthogonal",)), *product((*LSTMS, *GRUS), ("orthogonal", "forget_one", "chrono"))],
 )
 def test_recurrent_weights_are_orthogonal_per_gate(make, scheme):
     core = made(make, scheme)
@@ -81,7 +90,7 @@ def test_identity():
 
 
 @pytest.mark.parametrize(
-    ("make", "scheme"), [(RNN, "identity"), *product((RNN, LSTM, LSTMScratch, GRU), ("orthogonal",))]
+    ("make", "scheme"), [(RNN, "identity"), *product((*RNNS, *LSTMS, *GRUS, LSTM1997), ("orthogonal",))]
 )
 def test_biases_are_zero(make, scheme):
     biases = [value for name, value in made(make, scheme).named_parameters() if name.startswith("bias")]
@@ -94,7 +103,7 @@ def test_forget_one(make):
     core = made(make, "forget_one")
     for layer in range(LAYERS):
         bias = gates(core, "bias_ih", layer)
-        assert (bias.pop("z" if make is GRU else "f") == 1).all()
+        assert (bias.pop("z" if make in GRUS else "f") == 1).all()
         assert not any(other.any() for other in bias.values())
         assert not core.get_parameter(f"bias_hh_l{layer}").any()
 
@@ -104,12 +113,12 @@ def test_chrono(make):
     core = made(make, "chrono")
     for layer in range(LAYERS):
         bias = gates(core, "bias_ih", layer)
-        keep = bias.pop("z" if make is GRU else "f")
+        keep = bias.pop("z" if make in GRUS else "f")
         scales = keep.exp()
         assert 1 - 1e-4 <= scales.min() < T_MAX / 4
         assert T_MAX * 3 / 4 < scales.max() <= T_MAX - 1 + 1e-3
         assert scales.mean().item() == pytest.approx(T_MAX / 2, abs=4 * T_MAX / (12 * HIDDEN) ** 0.5)
-        if make is not GRU:
+        if make not in GRUS:
             assert torch.equal(bias.pop("i"), -keep)
         assert not any(other.any() for other in bias.values())
         assert not core.get_parameter(f"bias_hh_l{layer}").any()
@@ -119,6 +128,14 @@ def test_chrono(make):
 @pytest.mark.parametrize("t_max", [1, 2])
 def test_shortest_time_scale_is_three(make, t_max):
     core, three = made(make, "chrono", t_max), made(make, "chrono", 3)
-    keep = gates(core, "bias_ih", 0)["z" if make is GRU else "f"]
+    keep = gates(core, "bias_ih", 0)["z" if make in GRUS else "f"]
     assert torch.equal(core.bias_ih_l0, three.bias_ih_l0)
     assert 0 <= keep.min() < keep.max() <= torch.tensor(2.0).log()
+
+
+def test_chrono_without_a_forget_gate():
+    bias = gates(made(LSTM1997, "chrono"), "bias_ih", 0)
+    scales = bias.pop("i").neg().exp()
+    assert 1 - 1e-4 <= scales.min() < T_MAX / 4
+    assert T_MAX * 3 / 4 < scales.max() <= T_MAX - 1 + 1e-3
+    assert not any(other.any() for other in bias.values())

@@ -5,9 +5,13 @@ import torch
 from torch import nn
 
 from longlag.models.gru import GRU
+from longlag.models.gru_scratch import GRUScratch
 from longlag.models.lstm import LSTM
+from longlag.models.lstm_1997 import LSTM1997
+from longlag.models.lstm_peephole import LSTMPeephole
 from longlag.models.lstm_scratch import LSTMScratch
 from longlag.models.rnn import RNN
+from longlag.models.rnn_scratch import RNNScratch
 
 STOCK = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
 
@@ -22,7 +26,7 @@ def test_core_is_torchs_layer(make, layers):
     assert torch.equal(core(x), stock(x)[0])
 
 
-@pytest.mark.parametrize("make", [*STOCK, LSTMScratch])
+@pytest.mark.parametrize("make", [*STOCK, LSTMScratch, LSTM1997, LSTMPeephole, GRUScratch, RNNScratch])
 def test_arithmetic_stays_in_float32(make):
     core, head = make(5, 64), nn.Linear(64, 8)
     x = torch.randn(3, 30, 5).bfloat16()

@@ -1,14 +1,14 @@
 """Initialisation as an axis of its own: the schemes and which architecture takes which.
 
-============  ===  ====  ===  ===========  ==========================================================
-scheme        rnn  lstm  gru  transformer  what it sets
-============  ===  ====  ===  ===========  ==========================================================
-torch         yes  yes   yes  yes          PyTorch's own, untouched
-orthogonal    yes  yes   yes  -            recurrent weights orthogonal (per gate), biases 0
-identity      yes  -     -    -            recurrent weights the identity (Le, Jaitly & Hinton 2015), biases 0
-forget_one    -    yes   yes  -            orthogonal, and the keeping gate's bias 1 (Gers et al. 2000)
-chrono        -    yes   yes  -            orthogonal, and the keeping gate's bias log u (Tallec & Ollivier 2018)
-============  ===  ====  ===  ===========  ==========================================================
+============  ===  ====  =========  ===  ===========  ==========================================================
+scheme        rnn  lstm  lstm_1997  gru  transformer  what it sets
+============  ===  ====  =========  ===  ===========  ==========================================================
+torch         yes  yes   yes        yes  yes          PyTorch's own, untouched
+orthogonal    yes  yes   yes        yes  -            recurrent weights orthogonal (per gate), biases 0
+identity      yes  -     -          -    -            recurrent weights the identity (Le et al. 2015), biases 0
+forget_one    -    yes   -          yes  -            orthogonal, and the keeping gate's bias 1 (Gers et al. 2000)
+chrono        -    yes   yes        yes  -            orthogonal, and the gates' biases log u (Tallec & Ollivier 2018)
+============  ===  ====  =========  ===  ===========  ==========================================================
 
 Each scheme adds one thing to the one above it, so that a sweep over `model.init` shows which of them carries the lag.
 """
@@ -19,10 +19,16 @@ from torch import Tensor, nn
 ACCEPTED = {
     "rnn": ("torch", "orthogonal", "identity"),
     "lstm": ("torch", "orthogonal", "forget_one", "chrono"),
+    "lstm_1997": ("torch", "orthogonal", "chrono"),
     "gru": ("torch", "orthogonal", "forget_one", "chrono"),
     "transformer": ("torch",),
 }
-GATES = {"rnn": ("h",), "lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}  # in torch's order
+GATES = {  # in torch's order
+    "rnn": ("h",),
+    "lstm": ("i", "f", "g", "o"),
+    "lstm_1997": ("i", "g", "o"),
+    "gru": ("r", "z", "n"),
+}
 KEEPING_GATE = {"lstm": "f", "gru": "z"}  # the state is multiplied by it at every step
 
 
@@ -39,7 +45,7 @@ def initialise(core: nn.Module, architecture: str, scheme: str, t_max: float, la
 
     Args:
         core: its parameters as `torch.nn` made them.
-        architecture: `rnn`, `lstm` or `gru`.
+        architecture: of the table, but the transformer.
         scheme: of the table above.
         t_max: the longest time scale, in steps, that chrono spreads the gates over; taken as at least 3.
         layers: how many layers the core has.
@@ -67,8 +73,12 @@ def initialise(core: nn.Module, architecture: str, scheme: str, t_max: float, la
 
 
 def _chrono(bias: dict[str, Tensor], architecture: str, t_max: float) -> None:
-    """b_f = log u, u ~ U[1, t_max - 1]: a unit keeps its state for about u steps. The LSTM's b_i = -b_f (eq. 16)."""
-    keep = bias[KEEPING_GATE[architecture]]
-    keep.uniform_(1.0, max(t_max, 3) - 1.0).log_()
-    if architecture == "lstm":
-        bias["i"].copy_(-keep)
+    """A unit keeps its state for about u steps, u ~ U[1, t_max - 1]: b_f = log u, and the LSTM's b_i = -b_f (eq. 16).
+
+    The LSTM of 1997 has no gate that keeps: it lets in little, b_i = -log u, as the paper does with -1 to -6.
+    """
+    log_u = torch.empty_like(next(iter(bias.values()))).uniform_(1.0, max(t_max, 3) - 1.0).log_()
+    if architecture in KEEPING_GATE:
+        bias[KEEPING_GATE[architecture]].copy_(log_u)
+    if "i" in bias:
+        bias["i"].copy_(-log_u)

@@ -1,0 +1,90 @@
+"""The gated recurrent unit from scratch (Cho et al. 2014), in torch's form."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from longlag.models.fused import Fused, Steps
+from longlag.models.scratch import Scratch
+
+
+def gru_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor]:
+    """One step of time.
+
+    Args:
+        Wx_t: (batch, 3 hidden_size) what the input gives the gates, W x_t + b, with b_ih.
+        h: (batch, hidden_size) h_{t-1}.
+        U: (3 hidden_size, hidden_size) the recurrent weights.
+        b: (3 hidden_size) c of the equations: b_hh.
+
+    Returns:
+        h_t.
+    """
+    Wx_r, Wx_z, Wx_n = Wx_t.chunk(3, dim=-1)
+    Uh_r, Uh_z, Uh_n = (h @ U.T + b).chunk(3, dim=-1)
+    r_t = torch.sigmoid(Wx_r + Uh_r)  #    reset gate    r_t = σ(W_r x_t + b_r + U_r h_{t-1} + c_r)
+    z_t = torch.sigmoid(Wx_z + Uh_z)  #    update gate   z_t = σ(W_z x_t + b_z + U_z h_{t-1} + c_z)
+    n_t = torch.tanh(Wx_n + r_t * Uh_n)  # candidate     n_t = tanh(W_n x_t + b_n + r_t (U_n h_{t-1} + c_n))
+    h_t = (1 - z_t) * n_t + z_t * h  #     the output    h_t = (1 - z_t) n_t + z_t h_{t-1}
+    return (h_t,)
+
+
+class FusedGRU(Fused):
+    """Blocks n, r, z, q: the candidate, the gates, and q = U_n h_{t-1} + c_n, which r multiplies."""
+
+    blocks = 4
+    from_h = 1  # W_n x_t + b_n takes no h: q stands for it
+
+    def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
+        """Torch's rows r, z, n; those of n, split in what multiplies x and what multiplies h, times -2."""
+        W_n, U_n, b_n, c_n = W.chunk(3)[2], U.chunk(3)[2], b_ih.chunk(3)[2], b_hh.chunk(3)[2]
+        r, z, _ = torch.cat([W, (b_ih + b_hh)[:, None], U], dim=1).chunk(3)
+        n = F.pad(-2 * torch.cat([W_n, b_n[:, None]], dim=1), (0, U.shape[1]))  # no h in it
+        q = F.pad(-2 * torch.cat([c_n[:, None], U_n], dim=1), (W.shape[1], 0))  # no x in it
+        return torch.cat([n, r, z, q])
+
+    def views(self, gates: Tensor) -> Steps:
+        """r and z together, and each."""
+        return gates[:, :, 1:3], *gates.unbind(2)
+
+    def step(self, views: Sequence[Tensor], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
+        """n = tanh(z_n + r q) = 1 - 2σ(-2 z_n - 2 r q); h_t = n + z (h_{t-1} - n)."""
+        r_z, n, r, z, q = views
+        r_z.sigmoid_()
+        n.addcmul_(r, q).sigmoid_().mul_(-2).add_(1)
+        torch.lerp(n, h, z, out=h_t)
+
+    def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:
+        """With m = dh (1 - z) tanh'(z_n) (-1/2), all as seen from sums that stand times -2.
+
+        dz_n = m, dz_r = m q σ'(z_r), dz_z = dh (h_{t-1} - n) σ'(z_z), dz_q = m r.
+
+        Returns:
+            z, which h_{t-1} keeps of itself.
+        """
+        n, r, z, q = gates.unbind(2)
+        dz_n, dz_r, dz_z, dz_q = dz.unbind(2)
+        torch.addcmul(r, r, r, value=-1, out=dz_r)  # σ' = σ (1 - σ)
+        torch.addcmul(z, z, z, value=-1, out=dz_z).mul_(h[:-1] - n)
+        torch.mul(n, n, out=dz_n).sub_(1).mul_(0.5).addcmul_(dz_n, z, value=-1)
+        dz_r.mul_(q).mul_(dz_n)
+        torch.mul(dz_n, r, out=dz_q)
+        return (z,)
+
+    def step_back(
+        self, parts: Sequence[Tensor], others: Sequence[Tensor], dh: Tensor, dC: Tensor, dh_before: Tensor
+    ) -> None:
+        """dh_{t-1} += z dh_t."""
+        parts[0].mul_(dh.unsqueeze(1))
+        dh_before.addcmul_(dh, others[0])
+
+
+class GRUScratch(Scratch):
+    """The same numbers as `torch.nn.GRU`, parameter names and gate order (r, z, n) too."""
+
+    architecture = "gru"
+    step = staticmethod(gru_step)
+    fused: ClassVar = FusedGRU()

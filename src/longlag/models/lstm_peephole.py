@@ -1,0 +1,68 @@
+"""The LSTM with peepholes (Gers & Schmidhuber 2000): the gates see the cell that they guard."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from longlag.models.fused import Steps
+from longlag.models.lstm_fused import FusedLSTM, output
+from longlag.models.scratch import Scratch
+
+
+def lstm_peephole_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of time; arguments and result as of `lstm_step`, and p (3 hidden_size), the peepholes of i, f and o."""
+    i, f, g, o = (Wx_t + h @ U.T + b).chunk(4, dim=-1)
+    p_i, p_f, p_o = p.chunk(3)
+    i_t = torch.sigmoid(i + p_i * C)  # input gate    i_t = σ(W_i x_t + U_i h_{t-1} + p_i C_{t-1} + b_i)
+    f_t = torch.sigmoid(f + p_f * C)  # forget gate   f_t = σ(W_f x_t + U_f h_{t-1} + p_f C_{t-1} + b_f)
+    g_t = torch.tanh(g)  #              candidate     g_t = tanh(W_g x_t + U_g h_{t-1} + b_g)
+    C_t = f_t * C + i_t * g_t  #        the cell      C_t = f_t C_{t-1} + i_t g_t
+    o_t = torch.sigmoid(o + p_o * C_t)  # output gate o_t = σ(W_o x_t + U_o h_{t-1} + p_o C_t + b_o)
+    h_t = o_t * torch.tanh(C_t)  #      the output    h_t = o_t tanh(C_t)
+    return h_t, C_t
+
+
+class FusedPeephole(FusedLSTM):
+    """Blocks i, f, s, o; the peepholes add to what reaches C_t by way of o, and C_{t-1} by way of i and f."""
+
+    def views(self, gates: Tensor) -> Steps:
+        """i and f, i and f and s, and each."""
+        return gates[:, :, :2], gates[:, :, :3], *gates.unbind(2)
+
+    def step(self, views: Sequence[Tensor], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
+        """As the LSTM's; the gates wait for C."""
+        assert p is not None
+        i_f, i_f_s, i, f, s, o = views
+        i_f.addcmul_(p[:2], C.unsqueeze(1))
+        i_f_s.sigmoid_()
+        torch.addcmul(i, i, s, value=-2, out=C_t).addcmul_(f, C)
+        o.addcmul_(p[2], C_t).sigmoid_()
+        output(o, C_t, h_t)
+
+    def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:
+        """As the LSTM's; dh_t/dC_t gains p_o dz_o, and dC_t/dC_{t-1} gains p_i dz_i + p_f dz_f."""
+        assert p is not None
+        through, f = super().slopes(dz, gates, h, C, p)
+        dz_i, dz_f, _, dz_o = dz.unbind(2)
+        return through.addcmul_(p[2], dz_o), torch.addcmul(f, p[0], dz_i).addcmul_(p[1], dz_f)
+
+    def peephole_gradient(self, dz: Tensor, C: Tensor) -> Tensor:
+        """dp_i = Σ dz_i C_{t-1}, dp_f = Σ dz_f C_{t-1}, dp_o = Σ dz_o C_t."""
+        dz_i, dz_f, _, dz_o = dz.unbind(2)
+        products = (dz_i * C[:-1], dz_f * C[:-1], dz_o * C[1:])
+        return torch.stack([product.sum((0, 1)) for product in products])
+
+
+class LSTMPeephole(Scratch):
+    """`lstm_scratch` with peepholes, `weight_ch` (3 hidden_size); the other parameters are torch's.
+
+    They start closed, at 0, with any initialisation but torch's.
+    """
+
+    architecture = "lstm"
+    parts = 2
+    extra: ClassVar = {"weight_ch": 3}
+    step = staticmethod(lstm_peephole_step)
+    fused: ClassVar = FusedPeephole()

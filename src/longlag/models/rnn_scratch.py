@@ -1,0 +1,64 @@
+"""The tanh RNN from scratch (Elman 1990)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from longlag.models.fused import Fused, Steps
+from longlag.models.scratch import Scratch
+
+
+def rnn_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor]:
+    """One step of time.
+
+    Args:
+        Wx_t: (batch, hidden_size) what the input gives, W x_t + b_ih.
+        h: (batch, hidden_size) h_{t-1}.
+        U: (hidden_size, hidden_size) the recurrent weights.
+        b: (hidden_size) b_hh.
+
+    Returns:
+        h_t.
+    """
+    h_t = torch.tanh(Wx_t + h @ U.T + b)  # h_t = tanh(W x_t + U h_{t-1} + b)
+    return (h_t,)
+
+
+class FusedRNN(Fused):
+    """One block, which the way back does not need: tanh' = 1 - h_t²."""
+
+    blocks = 1
+    needs_gates = False
+
+    def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
+        """All of it times -2."""
+        return -2 * torch.cat([W, (b_ih + b_hh)[:, None], U], dim=1)
+
+    def step(self, views: Sequence[Tensor], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
+        """h_t = tanh(z) = 1 - 2σ(-2z)."""
+        torch.sigmoid(views[0], out=h_t).mul_(-2).add_(1)
+
+    def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:
+        """dz = dh (1 - h_t²) (-1/2), as seen from a sum that stands times -2."""
+        torch.mul(h[1:], h[1:], out=dz[:, :, 0]).sub_(1).mul_(0.5)
+        return ()
+
+    def parts(self, dz: Tensor) -> Steps:
+        """The one block."""
+        return (dz[:, :, 0],)
+
+    def step_back(
+        self, parts: Sequence[Tensor], others: Sequence[Tensor], dh: Tensor, dC: Tensor, dh_before: Tensor
+    ) -> None:
+        """All of dh_t goes through the tanh."""
+        parts[0].mul_(dh)
+
+
+class RNNScratch(Scratch):
+    """The same numbers as `torch.nn.RNN`, parameter names too."""
+
+    architecture = "rnn"
+    step = staticmethod(rnn_step)
+    fused: ClassVar = FusedRNN()
