@@ -21,7 +21,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import records
+from longlag import malloc, records
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
@@ -78,6 +78,7 @@ def run(
         Diverged, KeyboardInterrupt, or whatever else stopped it; the record says so.
     """
     torch.set_num_threads(cfg.runtime.threads or all_threads())
+    malloc.use(cfg.runtime.get("malloc", "stock"))  # a run begun before there was a choice has none
     torch.manual_seed(cfg.seed)
     the_task = make_task(cfg)
     network = make_network(cfg, the_task)

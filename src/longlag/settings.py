@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from longlag import malloc
+
 PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "16-mixed")
 SCHEDULES = ("constant", "cosine")
 
@@ -76,7 +78,7 @@ RANGES = {
     "logger.wandb.timeout": POSITIVE,
     "runtime.checkpoint_seconds": Range(whole=False, low=0),
 }
-CHOICES = {"lr_schedule": SCHEDULES, "trainer.precision": PRECISIONS}
+CHOICES = {"lr_schedule": SCHEDULES, "trainer.precision": PRECISIONS, "runtime.malloc": malloc.CHOICES}
 TOP_LEVEL = {
     *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
     *("resume", "runtime", "model", "task", "lag_mode", "trainer", "logger"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from longlag import malloc
 from longlag.network import Network
 
 PACKAGES = ("longlag", "torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
@@ -38,6 +39,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
+        "malloc": malloc.in_use(),
     }
 
 
