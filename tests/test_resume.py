@@ -223,6 +223,7 @@ def test_the_grid_of_a_sweep(tmp_path: Path):
     assert resume.grid(["seed=0"]) == ["seed=0"]
 
 
+@pytest.mark.slow
 def test_a_grid_in_yaml(tmp_path: Path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     grid = {"hydra": {"mode": "MULTIRUN", "sweeper": {"params": {"seed": "0,1"}}}}

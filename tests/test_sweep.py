@@ -2,19 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import train
+from pebble import ProcessPool
 from test_checkpoints import metrics, timeless
 from test_cli import TRAIN
 
-from longlag import records
+from longlag import records, sweep
 
 CORE = '''
 import os, signal, sys, time
@@ -109,21 +112,6 @@ def alone(tmp_path_factory) -> tuple[Path, int, str]:
     return folder, *run(folder, *SWEEP, "model.fate=fine,raises,diverges")
 
 
-@pytest.fixture(scope="module")
-def together(tmp_path_factory) -> tuple[Path, int, str]:
-    """The same in two processes, with cells that would end this one."""
-    folder = place(tmp_path_factory.mktemp("together"), "raises", "diverges", "exits")
-    return folder, *run(folder, *SWEEP, "model.fate=fine,raises,diverges,exits", *PROCESSES)
-
-
-@pytest.fixture(scope="module")
-def lost(tmp_path_factory) -> tuple[Path, int, str]:
-    """Cells that are lost in every other way."""
-    folder = place(tmp_path_factory.mktemp("lost"), "hangs", "killed", "leaves")
-    sweep = (*SWEEP, "model.fate=hangs,killed,leaves,fine", *PROCESSES, "hydra.launcher.timeout=25")
-    return folder, *run(folder, *sweep)
-
-
 def test_a_cell_that_fails_is_recorded_and_the_rest_go_on(alone):
     folder, code, said = alone
     assert code == 1
@@ -144,72 +132,82 @@ def test_the_table_tells_the_truth(alone):
     assert "in two lines" not in said
 
 
-def test_processes_give_what_one_process_gives(alone, together):
-    ours, theirs = by_fate(alone[0]), by_fate(together[0])
-    assert set(theirs) == {*ours, "exits"}
-    for number, fate in enumerate(ours):
-        assert timeless(theirs[fate]) == timeless(ours[fate]), fate
-        assert theirs[fate]["environment"] == ours[fate]["environment"]
-        folders = [folder / "sweep" / f"{number}_fated_copy_lag6_seed0" for folder in (alone[0], together[0])]
+def test_resume_retries_what_failed_and_keeps_what_ended(alone, tmp_path: Path):
+    folder = Path(shutil.copytree(alone[0], tmp_path / "copy"))
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("sweep/*/*") if path.parent.name[0] in "02"}
+    (folder / "raises").unlink()
+    (folder / "diverges").unlink()
+    code, said = run(folder, "--config-dir", "conf", "resume=sweep")
+    assert code == 0, said
+    assert "2 of 3 cells have come to their end already" in said
+    assert "[1 of 1 cells]" in said
+    assert statuses(folder) == {"fine": "finished", "raises": "finished", "diverges": "diverged"}
+    assert len(found(folder)) == 3
+    assert "step 2/6" not in said  # it went on from the checkpoint of step 2
+    assert "step 4/6" in said
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_processes_give_what_one_process_gives_and_outlive_a_hard_exit(alone, tmp_path: Path):
+    folder = place(tmp_path, "raises", "diverges", "exits")
+    code, said = run(folder, *SWEEP, "model.fate=fine,raises,diverges,exits", *PROCESSES)
+    assert code == 1
+    assert "longlag: 3 of 4 cells did not come to their end" in said
+    assert said.count("its process died (exit code 3)") == 2  # as it happened and at the end
+    ours, theirs = by_fate(alone[0]), by_fate(folder)
+    lost = theirs.pop("exits")
+    assert (lost["status"], lost["error"]) == ("failed", "ChildProcessError: its process died (exit code 3)")
+    assert {fate: timeless(record) for fate, record in theirs.items()} == {
+        fate: timeless(record) for fate, record in ours.items()
+    }
+    assert "step 2/6" in (folder / "sweep" / "0_fated_copy_lag6_seed0" / "output.log").read_text()
+    for number in range(3):
+        folders = [where / "sweep" / f"{number}_fated_copy_lag6_seed0" for where in (alone[0], folder)]
         assert metrics(folders[0]) == metrics(folders[1])
-        weights = [torch.load(folder / "model.ckpt", weights_only=True)["state_dict"] for folder in folders]
+        weights = [torch.load(where / "model.ckpt", weights_only=True)["state_dict"] for where in folders]
         for name, value in weights[0].items():
             assert torch.equal(value, weights[1][name]), name
 
 
-def test_a_hard_exit_is_one_cells_failure(together):
-    folder, code, said = together
-    assert code == 1
-    assert statuses(folder) == {"fine": "finished", "raises": "failed", "diverges": "diverged", "exits": "failed"}
-    assert by_fate(folder)["exits"]["error"] == "ChildProcessError: its process died (exit code 3)"
-    assert "longlag: 3 of 4 cells did not come to their end" in said
-    assert said.count("its process died (exit code 3)") == 2  # as it happened and at the end
-    assert "step 2/6" in (folder / "sweep" / "0_fated_copy_lag6_seed0" / "output.log").read_text()
-
-
-def test_resume_retries_what_failed_and_keeps_what_ended(together):
-    folder, _, _ = together
-    for fate in ("raises", "exits", "diverges"):
-        (folder / fate).unlink()
-    before = {path: path.stat().st_mtime_ns for path in sorted((folder / "sweep").rglob("*")) if path.is_file()}
-    code, said = run(folder, "--config-dir", "conf", "resume=sweep", "hydra/launcher=in_process")
-    assert code == 0, said
-    assert "2 of 4 cells have come to their end already" in said
-    assert statuses(folder) == {"fine": "finished", "raises": "finished", "diverges": "diverged", "exits": "finished"}
-    assert len(found(folder)) == 4
-    assert "step 2/6" not in said  # they went on from the checkpoint of step 2
-    assert said.count("step 4/6") == 2
-    for path, time_ns in before.items():
-        if any(f"/{number}_" in str(path) for number in (0, 2)):
-            assert path.stat().st_mtime_ns == time_ns, path
-
-
 @pytest.mark.slow
-def test_cells_that_are_lost(lost):
-    folder, code, said = lost
+def test_cells_that_are_lost_in_other_ways(tmp_path: Path):
+    folder = place(tmp_path, "hangs", "killed", "leaves")
+    code, said = run(folder, *SWEEP, "model.fate=hangs,killed,leaves,fine", *PROCESSES, "hydra.launcher.timeout=25")
     assert code == 1
     assert statuses(folder) == {"fine": "finished", "leaves": "interrupted", "hangs": "failed", "killed": "failed"}
     errors = {fate: record["error"] for fate, record in by_fate(folder).items()}
     assert errors["hangs"] == "TimeoutError: it took longer than hydra.launcher.timeout=25 seconds"
     assert errors["killed"] == "ChildProcessError: its process died (SIGKILL), for want of memory?"
     assert "longlag: 3 of 4 cells did not come to their end" in said
-
-
-@pytest.mark.slow
-def test_what_was_lost_is_completed(lost):
-    folder, _, _ = lost
     for fate in ("hangs", "killed", "leaves"):
         (folder / fate).unlink()
     code, said = run(folder, "--config-dir", "conf", "resume=sweep")
     assert code == 0, said
-    assert set(statuses(folder).values()) == {"finished"}
-    alike = [
-        timeless(record) | {"config": None, "config_hash": None, "command": None} for record in found(folder).values()
-    ]
+    apart = {"config": None, "config_hash": None, "command": None}
+    alike = [timeless(record) | apart for record in found(folder).values()]
     assert alike == [alike[0]] * 4
 
 
-@pytest.mark.parametrize("launcher", [(), PROCESSES], ids=["in_process", "processes"])
+def test_a_worker_that_is_lost_between_two_cells(monkeypatch: pytest.MonkeyPatch):
+    """The next cell gets a new one."""
+
+    def kill_when_idle(self: sweep.Processes, pool: ProcessPool, cell: str) -> int:
+        worker: int = pool.schedule(os.getpid).result()
+        os.kill(worker, signal.SIGKILL)
+        while pool.active:
+            time.sleep(0.01)
+        return worker
+
+    monkeypatch.setattr(sweep, "_prepare", print)
+    monkeypatch.setattr(sweep.Processes, "_score", kill_when_idle)
+    done = [done for _, done in sweep.Processes(workers=1).run(["first", "second"])]
+    assert len({one.return_value for one in done}) == 2
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [pytest.param((), id="in_process"), pytest.param(PROCESSES, id="processes", marks=pytest.mark.slow)],
+)
 def test_a_folder_that_cannot_be_written(tmp_path: Path, launcher: tuple[str, ...]):
     folder = place(tmp_path)
     (folder / "sweep").mkdir()
@@ -258,6 +256,12 @@ def begin(folder: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, str(TRAIN), *arguments], cwd=folder, env=env, **pipes, process_group=0)
 
 
+def end(group: int) -> None:
+    """Whatever is left of it."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     while not path.exists():
         assert process.poll() is None, process.stdout.read()
@@ -294,7 +298,7 @@ def test_terminated(tmp_path: Path, launcher: tuple[str, ...], send):
         said, _ = process.communicate(timeout=60)
         assert is_gone(process.pid)
     finally:
-        process.kill()
+        end(process.pid)
     assert process.returncode == 130
     assert statuses(folder) == {"fine": "finished", "hangs": "interrupted"}
     assert "┏" in said
@@ -311,9 +315,13 @@ def test_terminated(tmp_path: Path, launcher: tuple[str, ...], send):
 @pytest.mark.slow
 def test_two_sweeps_into_one_folder(tmp_path: Path):
     folder = place(tmp_path)
-    sweeps = [begin(folder, *SWEEP, "seed=range(6)") for _ in range(2)]
-    said = [sweep.communicate(timeout=120)[0] for sweep in sweeps]
-    assert sum(sweep.returncode for sweep in sweeps) >= 1
+    both = [begin(folder, *SWEEP, "seed=range(6)") for _ in range(2)]
+    try:
+        said = [one.communicate(timeout=120)[0] for one in both]
+    finally:
+        for one in both:
+            end(one.pid)
+    assert sum(one.returncode for one in both) >= 1
     assert "is at work on this run" in "".join(said) or "holds a run already" in "".join(said)
     assert not [words for words in said if "Traceback" in words]
     code, words = run(folder, "--config-dir", "conf", "resume=sweep")
