@@ -115,7 +115,8 @@ def test_a_server_that_dies_costs_one_line_and_the_rest_can_be_sent_later(
     assert took[0] < 3 + 5
     (run,) = tmp_path.glob("wandb/run-*")
     assert [line for line in caplog.messages if "W&B" in line] == [
-        f"W&B: the server did not take all of this run. To send it later: wandb sync --include-online {run}"
+        f"W&B: {server.url}/nobody/longlag/runs/{run_id(folder, record)}",
+        f"W&B: the server did not take all of this run. To send it later: wandb sync --include-online {run}",
     ]
     assert only(server.runs, folder, record).exit_codes == []
     sent = only(sent_later("--include-online", run), folder, record)

@@ -47,7 +47,8 @@ class Wandb(WandbLogger):
         timeout: float = 15,
     ):
         self._said: set[str] = set()  # failures, each of them once
-        given = {"project": project, "entity": entity, "group": group, "tags": list(tags), "name": name, "id": id}
+        given: dict[str, Any] = {"project": project, "entity": entity, "group": group, "tags": list(tags)}
+        given |= {"name": name, "id": id}
         first = rank_zero_only.rank in (0, None)  # the other ranks of a ddp run log nothing
         run = wandb_runs.start(mode, timeout, dir, **given, config=dict(run_config), job_type="run") if first else None
         super().__init__(experiment=run, project=project, save_dir=str(wandb_runs.files_in(dir)))

@@ -14,14 +14,15 @@ log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline")
 
 
-def start(mode: str, timeout: float, folder: str | Path, **given: Any) -> Any:
-    """`wandb.init`; says once where an offline run lies and how to send it. Where W&B cannot start, nothing is tracked.
+def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **given: Any) -> Any:
+    """`wandb.init`; where W&B cannot start, a run that tracks nothing.
 
     Args:
         mode: `online`, `offline`, or `auto`: online if logged in and the server answers. The environment variable
             WANDB_MODE goes first.
         timeout: seconds to wait for the server at the start, and for the upload at the end.
         folder: W&B keeps its files in `folder`/wandb; the environment variable WANDB_DIR goes first.
+        tell: where an online run is to be seen; where an offline one lies, and how to send it.
         given: for `wandb.init`. A run whose `id` is known to the server goes on, also where it is sent later.
 
     Raises:
@@ -38,16 +39,19 @@ def start(mode: str, timeout: float, folder: str | Path, **given: Any) -> Any:
     given |= {"dir": files_in(folder), "resume": "allow", "settings": settings}
     if mode == "online":
         try:
-            return wandb.init(mode="online", **given)
+            run: Any = wandb.init(mode="online", **given)
+            if tell:
+                log.info("W&B: %s", run.url)
+            return run
         except Exception as error:  # CommError, UsageError, TimeoutError …: none of them may stop a run
             mode, why = "offline", first_line(error)
             wandb.teardown()
     try:
-        run: Any = wandb.init(mode=mode, **given)  # type: ignore[arg-type]
+        run = wandb.init(mode=mode, **given)  # type: ignore[arg-type]
     except Exception as error:  # no process to be had, no room to write …
         log.warning("W&B: %s; the run goes on without it", first_line(error))
         return wandb.init(mode="disabled")
-    if mode == "offline":
+    if mode == "offline" and tell:
         log.info("W&B is offline (%s). To send this run later: %s", why, _sync(run))
     return run
 

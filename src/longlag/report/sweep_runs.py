@@ -6,12 +6,13 @@ From records alone; needs no torch.
 import hashlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import wandb
 
 from longlag import wandb_runs
-from longlag.records import Record, first_line
+from longlag.records import Record, first_line, shown
 from longlag.report.cells import Cell, cells
 from longlag.report.statistics import mean
 from longlag.report.table import tested_at
@@ -37,7 +38,11 @@ def log_sweep(records: Sequence[Record], group: str, settings: dict[str, Any]) -
         for (task, name), line in lines.items():
             _log_curve(_start(settings, group, "curve", f"{name} on {task}"), line)
         if lines:
-            _log_comparison(_start(settings, group, "comparison", f"{group} compared"), finished, lines)
+            run = _start(settings, group, "comparison", f"{group} compared")
+            _log_comparison(run, finished, lines)
+            if run.offline:
+                runs = shown(Path(run.dir).parents[1]) / "offline-run-*"
+                log.info("W&B is offline. To send the sweep later: wandb sync %s", runs)
     except Exception as error:  # whatever W&B may raise: the records hold everything
         log.warning("W&B: %s; scripts/table.py shows the sweep without it", first_line(error))
 
@@ -46,7 +51,7 @@ def _start(settings: dict[str, Any], group: str, job_type: str, name: str) -> An
     given = {key: settings[key] for key in ("project", "entity", "tags")}
     identity = hashlib.sha256(f"{group} {job_type} {name}".encode()).hexdigest()[:16]
     where = settings["mode"], settings["timeout"], settings["dir"]
-    return wandb_runs.start(*where, **given, group=group, job_type=job_type, name=name, id=identity)
+    return wandb_runs.start(*where, tell=False, **given, group=group, job_type=job_type, name=name, id=identity)
 
 
 def _log_curve(run: Any, line: Sequence[Cell]) -> None:
