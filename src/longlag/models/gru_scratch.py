@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from longlag.models.fused import Fused, Steps
-from longlag.models.scratch import Scratch
+from longlag.models.scratch import Scratch, Step
 
 
-def gru_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor]:
+def gru_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> Step:
     """One step of time.
 
     Args:
@@ -21,7 +21,7 @@ def gru_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor]:
         b: (3 hidden_size) c of the equations: b_hh.
 
     Returns:
-        h_t.
+        The state (h_t) and the gates (r_t, z_t, n_t).
     """
     Wx_r, Wx_z, Wx_n = Wx_t.chunk(3, dim=-1)
     Uh_r, Uh_z, Uh_n = (h @ U.T + b).chunk(3, dim=-1)
@@ -29,7 +29,7 @@ def gru_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor]:
     z_t = torch.sigmoid(Wx_z + Uh_z)  #    update gate   z_t = σ(W_z x_t + b_z + U_z h_{t-1} + c_z)
     n_t = torch.tanh(Wx_n + r_t * Uh_n)  # candidate     n_t = tanh(W_n x_t + b_n + r_t (U_n h_{t-1} + c_n))
     h_t = (1 - z_t) * n_t + z_t * h  #     the output    h_t = (1 - z_t) n_t + z_t h_{t-1}
-    return (h_t,)
+    return (h_t,), (r_t, z_t, n_t)
 
 
 class FusedGRU(Fused):

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from longlag.models.fused import Steps
 from longlag.models.lstm_fused import FusedLSTM
-from longlag.models.scratch import Scratch
+from longlag.models.scratch import Scratch, Step
 
 
-def lstm_1997_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_1997_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor) -> Step:
     """One step of time; arguments and result as of `lstm_step`, with the three gates i, g, o."""
     i, g, o = (Wx_t + h @ U.T + b).chunk(3, dim=-1)
     i_t = torch.sigmoid(i)  #      input gate     i_t = σ(W_i x_t + U_i h_{t-1} + b_i)
@@ -19,7 +19,7 @@ def lstm_1997_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor) -> 
     o_t = torch.sigmoid(o)  #      output gate    o_t = σ(W_o x_t + U_o h_{t-1} + b_o)
     C_t = C + i_t * g_t  #         the cell       C_t = C_{t-1} + i_t g_t
     h_t = o_t * (2 * torch.sigmoid(C_t) - 1)  #   h_t = o_t h(C_t),  h(C) = 2σ(C) - 1 in [-1, 1]
-    return h_t, C_t
+    return (h_t, C_t), (i_t, g_t, o_t)
 
 
 class Fused1997(FusedLSTM):

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from longlag.models.fused import Steps
 from longlag.models.lstm_fused import FusedLSTM, output
-from longlag.models.scratch import Scratch
+from longlag.models.scratch import Scratch, Step
 
 
-def lstm_peephole_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_peephole_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor, p: Tensor) -> Step:
     """One step of time; arguments and result as of `lstm_step`, and p (3 hidden_size), the peepholes of i, f and o."""
     i, f, g, o = (Wx_t + h @ U.T + b).chunk(4, dim=-1)
     p_i, p_f, p_o = p.chunk(3)
@@ -21,7 +21,7 @@ def lstm_peephole_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor,
     C_t = f_t * C + i_t * g_t  #        the cell      C_t = f_t C_{t-1} + i_t g_t
     o_t = torch.sigmoid(o + p_o * C_t)  # output gate o_t = σ(W_o x_t + U_o h_{t-1} + p_o C_t + b_o)
     h_t = o_t * torch.tanh(C_t)  #      the output    h_t = o_t tanh(C_t)
-    return h_t, C_t
+    return (h_t, C_t), (i_t, f_t, g_t, o_t)
 
 
 class FusedPeephole(FusedLSTM):

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from longlag.models.lstm_fused import FusedLSTM
-from longlag.models.scratch import Scratch
+from longlag.models.scratch import Scratch, Step
 
 
-def lstm_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor) -> Step:
     """One step of time.
 
     Args:
@@ -20,7 +20,7 @@ def lstm_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor) -> tuple
         b: (4 hidden_size) b_hh; torch adds the two biases, and so do the equations' b.
 
     Returns:
-        h_t and C_t.
+        The state (h_t, C_t) and the gates (i_t, f_t, g_t, o_t).
     """
     i, f, g, o = (Wx_t + h @ U.T + b).chunk(4, dim=-1)
     i_t = torch.sigmoid(i)  # input gate       i_t = σ(W_i x_t + U_i h_{t-1} + b_i)
@@ -29,7 +29,7 @@ def lstm_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor) -> tuple
     o_t = torch.sigmoid(o)  # output gate      o_t = σ(W_o x_t + U_o h_{t-1} + b_o)
     C_t = f_t * C + i_t * g_t  # the cell      C_t = f_t C_{t-1} + i_t g_t
     h_t = o_t * torch.tanh(C_t)  # the output  h_t = o_t tanh(C_t)
-    return h_t, C_t
+    return (h_t, C_t), (i_t, f_t, g_t, o_t)
 
 
 class LSTMScratch(Scratch):

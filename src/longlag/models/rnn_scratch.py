@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from longlag.models.fused import Fused, Steps
-from longlag.models.scratch import Scratch
+from longlag.models.scratch import Scratch, Step
 
 
-def rnn_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor]:
+def rnn_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> Step:
     """One step of time.
 
     Args:
@@ -20,10 +20,10 @@ def rnn_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> tuple[Tensor]:
         b: (hidden_size) b_hh.
 
     Returns:
-        h_t.
+        The state (h_t), and no gates.
     """
     h_t = torch.tanh(Wx_t + h @ U.T + b)  # h_t = tanh(W x_t + U h_{t-1} + b)
-    return (h_t,)
+    return (h_t,), ()
 
 
 class FusedRNN(Fused):

@@ -1,7 +1,7 @@
 """What every cell from scratch has in common: parameters, layers, time. A cell adds its equations, one step of them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from longlag.models.initialisation import GATES, initialise
 from longlag.models.over_time import over_time
 from longlag.models.recurrent import State, check_dropout
 
+Step = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # what a step gives: the parts of the state, the gates
 IMPLEMENTATIONS = ("fused", "reference")
 MEMORIES = ("normal", "low")
 
@@ -36,7 +37,7 @@ class Scratch(nn.Module):
     architecture: ClassVar[str]  # of `models/initialisation.py`, which knows its gates
     extra: ClassVar[dict[str, int]] = {}  # parameters beside torch's, by name: how many hidden_size they are long
     parts: ClassVar[int] = 1  # of the state: h, or h and C
-    step: ClassVar[Callable[..., tuple[Tensor, ...]]]  # Wx_t, the parts of the state, U, b, extra -> the next state
+    step: ClassVar[Callable[..., Step]]  # Wx_t, the parts of the state, U, b, extra -> the next state, the gates
     fused: ClassVar[Fused]
 
     def __init__(
@@ -107,16 +108,18 @@ class Scratch(nn.Module):
         return loop(type(self).step, x, state, self.weights(layer))
 
 
-def loop(
-    step: Callable[..., tuple[Tensor, ...]], x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]
-) -> tuple[Tensor, ...]:
-    """The equations under autograd, step by step; arguments and result as of `_over_time`."""
+def loop(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]) -> tuple[Tensor, ...]:
+    """The equations under autograd, step by step; arguments and result as of `over_time`."""
+    steps = list(unrolled(step, x, state, weights))
+    return torch.stack([h for (h, *_), _ in steps], dim=1), *steps[-1][0]
+
+
+def unrolled(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]) -> Iterator[Step]:
+    """Each step's state and gates, (batch, hidden_size) each, of x (batch, time, width)."""
     W, U, b_ih, b_hh, *extra = weights
-    outputs = []
     for Wx_t in (x @ W.T + b_ih).unbind(1):  # (batch, gates hidden_size); unbind once: indexing would be O(time^2)
-        state = step(Wx_t, *state, U, b_hh, *extra)
-        outputs.append(state[0])
-    return torch.stack(outputs, dim=1), *state
+        state, gates = step(Wx_t, *state, U, b_hh, *extra)
+        yield state, gates
 
 
 def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:

@@ -95,6 +95,10 @@ class Adding(Task):
         error = outputs[..., 0] - batch.targets
         return {"loss": error.square(), "accuracy": (error.abs() < TOLERANCE).float()}
 
+    def landmarks(self, sequence: Tensor) -> dict[int, str]:
+        """The marked values."""
+        return {step: f"{value:.2f}" for step, (value, mark) in enumerate(sequence.tolist()) if mark}
+
     def oracle(self, batch: Batch) -> Tensor:
         """Adds the marked values."""
         return self._answer(batch.inputs)[..., None]

@@ -93,6 +93,11 @@ class Copy(Task):
             "loss_all_steps": measures["loss"] * (self.payload / batch.inputs.shape[1]),
         }
 
+    def landmarks(self, sequence: Tensor) -> dict[int, str]:
+        """The symbols, as letters, and the marker."""
+        symbols = {step: "abcdefgh"[int(token) - 1] for step, token in enumerate(sequence[: self.payload])}
+        return symbols | {len(sequence) - self.payload - 1: ">"}
+
     def oracle(self, batch: Batch) -> Tensor:
         """Reads the symbols where they were shown."""
         return 100.0 * F.one_hot(batch.inputs[:, : self.payload] - 1, ALPHABET).float()

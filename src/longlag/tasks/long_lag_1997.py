@@ -70,6 +70,10 @@ class LongLag1997(Task):
         """Cross-entropy (nats), and whether the symbol is right."""
         return classification(outputs, batch.targets)
 
+    def landmarks(self, sequence: Tensor) -> dict[int, str]:
+        """The symbol."""
+        return {1: "xy"[int(sequence[1]) - X]}
+
     def oracle(self, batch: Batch) -> Tensor:
         """Reads the symbol where it was shown."""
         return 100.0 * F.one_hot(batch.inputs[:, 1:2], self.outputs).float()

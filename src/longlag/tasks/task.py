@@ -112,6 +112,10 @@ class Task(ABC):
         """Something to look at that a trained network made, as JSON can hold it; most tasks have nothing."""
         return {}
 
+    def landmarks(self, sequence: Tensor) -> dict[int, str]:
+        """The steps of a sequence that a picture of it should name, beside those that are scored; by step."""
+        return {}
+
     @abstractmethod
     def oracle(self, batch: Batch) -> Tensor:
         """Outputs (batch, scored, outputs) of a player with perfect memory."""

@@ -84,6 +84,10 @@ class TemporalOrder(Task):
         """Cross-entropy (nats), and whether the order is right."""
         return classification(outputs, batch.targets)
 
+    def landmarks(self, sequence: Tensor) -> dict[int, str]:
+        """The relevant symbols."""
+        return {step: {X: "X", Y: "Y"}[token] for step, token in enumerate(sequence.tolist()) if token in (X, Y)}
+
     def oracle(self, batch: Batch) -> Tensor:
         """Reads the relevant symbols in order."""
         relevant = batch.inputs[(batch.inputs == X) | (batch.inputs == Y)].view(-1, self.symbols) - X

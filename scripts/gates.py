@@ -1,0 +1,32 @@
+"""What the gates of a trained LSTM or GRU do: python scripts/gates.py RUN_FOLDER.
+
+Replays the first validation sequence with the trained weights and draws gates.png into the folder: every gate and the
+state over time, units sorted by the time over which they keep what they hold, the symbols shown and asked for below.
+"""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from longlag.cli import errors_in_one_line
+
+
+def main() -> None:
+    """Load, replay, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
+    folder = parser.parse_args().folder
+    from longlag import load, records
+    from longlag.measure.gates import replay
+    from longlag.report import figures, gates
+
+    network, task, record = load(folder)
+    picture = folder / gates.PICTURE
+    figures.save(gates.gates(record, replay(network, task, record["seed"])), picture)
+    Console().print(f"picture  {records.shown(picture)}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main()
