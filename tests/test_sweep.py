@@ -17,7 +17,7 @@ from pebble import ProcessPool
 from test_checkpoints import metrics, timeless
 from test_cli import TRAIN
 
-from longlag import records, sweep
+from longlag import records, workers
 
 CORE = '''
 import os, signal, sys, time
@@ -191,16 +191,16 @@ def test_cells_that_are_lost_in_other_ways(tmp_path: Path):
 def test_a_worker_that_is_lost_between_two_cells(monkeypatch: pytest.MonkeyPatch):
     """The next cell gets a new one."""
 
-    def kill_when_idle(self: sweep.Processes, pool: ProcessPool, cell: str) -> int:
+    def kill_when_idle(self: workers.Processes, pool: ProcessPool, cell: str) -> int:
         worker: int = pool.schedule(os.getpid).result()
         os.kill(worker, signal.SIGKILL)
         while pool.active:
             time.sleep(0.01)
         return worker
 
-    monkeypatch.setattr(sweep, "_prepare", print)
-    monkeypatch.setattr(sweep.Processes, "_score", kill_when_idle)
-    done = [done for _, done in sweep.Processes(workers=1).run(["first", "second"])]
+    monkeypatch.setattr(workers, "_prepare", print)
+    monkeypatch.setattr(workers.Processes, "_score", kill_when_idle)
+    done = [done for _, done in workers.Processes(workers=1).run(["first", "second"])]
     assert len({one.return_value for one in done}) == 2
 
 
