@@ -50,7 +50,8 @@ class Wandb(WandbLogger):
         given: dict[str, Any] = {"project": project, "entity": entity, "group": group, "tags": list(tags)}
         given |= {"name": name, "id": id}
         first = rank_zero_only.rank in (0, None)  # the other ranks of a ddp run log nothing
-        run = wandb_runs.start(mode, timeout, dir, **given, config=dict(run_config), job_type="run") if first else None
+        given |= {"config": dict(run_config), "job_type": "run"}
+        run = _start(mode, timeout, dir, **given) if first else None
         super().__init__(experiment=run, project=project, save_dir=str(wandb_runs.files_in(dir)))
 
     def declare(self, measures: Iterable[str]) -> None:
@@ -79,6 +80,15 @@ class Wandb(WandbLogger):
             if first_line(error) not in self._said:
                 log.warning("W&B: %s; the run goes on without it", first_line(error))
             self._said.add(first_line(error))
+
+
+def _start(*where: Any, **given: Any) -> Any:
+    """A W&B run, or one that tracks nothing where W&B cannot start."""
+    try:
+        return wandb_runs.start(*where, **given)
+    except RuntimeError as error:
+        log.warning("W&B: %s; the run goes on without it", first_line(error))
+        return wandb.init(mode="disabled")
 
 
 def _log_results(run: Any, record: Record, pictures: Iterable[Path]) -> None:

@@ -15,7 +15,7 @@ MODES = ("auto", "online", "offline")
 
 
 def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **given: Any) -> Any:
-    """`wandb.init`; where W&B cannot start, a run that tracks nothing.
+    """`wandb.init`, online or offline.
 
     Args:
         mode: `online`, `offline`, or `auto`: online if logged in and the server answers. The environment variable
@@ -27,6 +27,7 @@ def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **gi
 
     Raises:
         ValueError: where `mode` is unknown.
+        RuntimeError: where W&B cannot start.
     """
     if mode not in MODES:
         raise ValueError(f"logger.wandb.mode must be one of {', '.join(MODES)}, got {mode}")
@@ -49,8 +50,7 @@ def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **gi
     try:
         run = wandb.init(mode=mode, **given)  # type: ignore[arg-type]
     except Exception as error:  # no process to be had, no room to write …
-        log.warning("W&B: %s; the run goes on without it", first_line(error))
-        return wandb.init(mode="disabled")
+        raise RuntimeError(first_line(error)) from error
     if mode == "offline" and tell:
         log.info("W&B is offline (%s). To send this run later: %s", why, _sync(run))
     return run
@@ -78,6 +78,6 @@ def _sync(run: Any) -> str:
 
 def _logged_in() -> bool:
     try:
-        return bool(wandb.login(prompt=False))
+        return bool(wandb.login(prompt=False, verify=False))  # `init` will see whether the server agrees
     except Exception:  # a broken key or settings file: offline
         return False

@@ -99,12 +99,17 @@ def test_the_comparison_has_every_point_and_a_chart(settings: dict, tmp_path: Pa
     assert shown["panel_config"]["panelDefId"] == "wandb/lineseries/v0"
 
 
-def test_the_same_sweep_has_the_same_runs_and_another_has_others(settings: dict, tmp_path: Path):
-    for group in ("night", "night", "day"):
+def test_the_same_sweep_has_the_same_runs_and_another_has_others(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ids = []
+    for number, group in enumerate(("night", "night", "day")):
+        monkeypatch.setenv("WANDB_DIR", str(tmp_path / str(number)))
         log_sweep(MADE_UP, group, settings)
-    ids = [path.name.rsplit("-", 1)[1] for path in offline_runs(tmp_path)]
-    assert sorted(ids[:3]) == sorted(ids[3:6])
-    assert len(set(ids)) == 6
+        ids.append({path.name.rsplit("-", 1)[1] for path in offline_runs(tmp_path / str(number))})
+    assert len(ids[0]) == 3
+    assert ids[0] == ids[1]
+    assert not ids[0] & ids[2]
 
 
 def test_online(settings: dict, monkeypatch: pytest.MonkeyPatch, caplog):
@@ -125,9 +130,26 @@ def test_a_broken_wandb_costs_one_warning(settings: dict, monkeypatch: pytest.Mo
     def broken(*_: object, **__: object) -> None:
         raise ConnectionError("no W&B today\nnor tomorrow")
 
-    monkeypatch.setattr("longlag.wandb_runs.start", broken)
+    monkeypatch.setattr(wandb, "init", broken)
     log_sweep(MADE_UP, "night", settings)
     assert said(caplog) == ["W&B: no W&B today; scripts/table.py shows the sweep without it"]
+
+
+def test_a_server_that_is_down_is_waited_for_once(settings: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked, init = [], wandb.init
+
+    def watched(mode: str, **given: object) -> object:
+        asked.append(mode)
+        return init(mode=mode, **given)
+
+    monkeypatch.setattr(wandb, "init", watched)
+    server = Server()
+    server.die()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    log_sweep(MADE_UP, "night", settings | {"mode": "auto", "timeout": 1})
+    assert asked == ["online", "offline", "offline", "offline"]
+    assert len(offline_runs(tmp_path)) == 3
 
 
 def test_nothing_of_a_sweep_without_results(settings: dict, tmp_path: Path, caplog):

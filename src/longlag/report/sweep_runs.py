@@ -36,7 +36,10 @@ def log_sweep(records: Sequence[Record], group: str, settings: dict[str, Any]) -
         lines.setdefault((cell.task, cell.name), []).append(cell)
     try:
         for (task, name), line in lines.items():
-            _log_curve(_start(settings, group, "curve", f"{name} on {task}"), line)
+            run = _start(settings, group, "curve", f"{name} on {task}")
+            if run.offline:
+                settings = settings | {"mode": "offline"}  # the server is waited for once
+            _log_curve(run, line)
         if lines:
             run = _start(settings, group, "comparison", f"{group} compared")
             _log_comparison(run, finished, lines)
