@@ -4,7 +4,6 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
 
-from longlag import records
+from longlag import ranks, records
 from longlag.network import Network
 
 log = logging.getLogger(__name__)
@@ -40,14 +39,15 @@ class Checkpoints(pl.Callback):
         self.folder, self.seconds = folder, seconds
         self.best_loss = math.inf
         self._saved = time.monotonic()
-        self._random_states: dict[str, Any] | None = None
+        self._random_states: list[dict[str, Any]] = []  # of each rank
 
-    def on_train_start(self, *_: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Draw on from where the checkpoint was taken."""
         if self._random_states:
-            torch.set_rng_state(self._random_states["cpu"])
-            for device, state in enumerate(self._random_states["cuda"][: torch.cuda.device_count()]):
-                torch.cuda.set_rng_state(state, device)
+            state = ranks.own(self._random_states, trainer.global_rank)
+            torch.set_rng_state(state["cpu"])
+            if state["cuda"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(state["cuda"])
 
     def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
         """Keep the weights if they are the best, and everything if it is time; a run that ends now needs no more."""
@@ -63,8 +63,9 @@ class Checkpoints(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"best_loss": self.best_loss, "random_states": {"cpu": torch.get_rng_state(), "cuda": cuda}}
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        states = ranks.gathered({"cpu": torch.get_rng_state(), "cuda": cuda})
+        return {"best_loss": self.best_loss, "random_states": states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
@@ -72,11 +73,11 @@ class Checkpoints(pl.Callback):
 
     def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         """The metrics so far: what is logged after the checkpoint will be logged again."""
-        checkpoint["metrics"] = [row for logger in _files(trainer.loggers) for row in _rows(logger)]
+        checkpoint["metrics"] = [row for logger in _files(trainer) for row in _rows(logger)]
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         """Put the metrics back."""
-        for logger in _files(trainer.loggers):
+        for logger in _files(trainer):
             logger.experiment.metrics = list(checkpoint["metrics"])
             logger.save()
 
@@ -128,7 +129,9 @@ def _save_weights(network: Network, step: int, path: Path) -> None:
         torch.save({"state_dict": network.state_dict(), "global_step": step}, temporary)
 
 
-def _files(loggers: Iterable[Any]) -> list[CSVLogger]:
+def _files(trainer: pl.Trainer) -> list[CSVLogger]:
+    """Of a ddp run the first process alone writes them."""
+    loggers = trainer.loggers if trainer.is_global_zero else []
     return [logger for logger in loggers if isinstance(logger, CSVLogger)]
 
 

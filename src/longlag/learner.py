@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from longlag import ranks
 from longlag.lag_modes import Fixed
 from longlag.network import Network
 from longlag.records import Diverged
@@ -108,12 +109,13 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """How far the training lag has grown is part of the state, and so is what has not been logged yet."""
-        checkpoint |= {"lags": self.lags.state_dict(), "recent": self.recent}
+        recent = [{name: value.cpu() for name, value in step.items()} for step in self.recent]
+        checkpoint |= {"lags": self.lags.state_dict(), "recent": ranks.gathered(recent)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on at that lag."""
         self.lags.load_state_dict(checkpoint["lags"])
-        self.recent = checkpoint["recent"]
+        self.recent = ranks.own(checkpoint["recent"], self.trainer.global_rank)
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule, a step at a time."""

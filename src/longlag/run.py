@@ -18,10 +18,11 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import malloc, records
+from longlag import malloc, ranks, records
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
@@ -58,7 +59,13 @@ class TrainedRun(NamedTuple):
 
 
 def run(
-    cfg: DictConfig, folder: Path, model: str, task: str, command: str | None = None, go_on: bool = False
+    cfg: DictConfig,
+    folder: Path,
+    model: str,
+    task: str,
+    command: str | None = None,
+    go_on: bool = False,
+    claimed: bool = False,
 ) -> Record:
     """One run, from configuration to record.
 
@@ -68,6 +75,7 @@ def run(
         model, task: the names that were chosen.
         command: that makes this run, for the record.
         go_on: from the last checkpoint in the folder, or from the beginning where there is none.
+        claimed: the folder is kept to this run already, by the process that started this one.
 
     Returns:
         The record, as it was written.
@@ -92,16 +100,21 @@ def run(
     trainer = make_trainer(cfg, folder, [watch, probe, progress, checkpoints])
     record = records.new(plain(cfg), model, task) | {"data": the_task.provenance, "command": command}
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
+    if starts_processes(trainer):
+        arguments = DictConfig(record["config"]), folder, model, task, command, go_on, True
+        return in_processes(trainer, record, folder, go_on, arguments)
+    if not is_first:
+        torch.manual_seed(cfg.seed + rank_zero_only.rank)  # each drops out other units
 
     with (
-        records.claimed(folder, go_on) if is_first else nullcontext(),
+        records.claimed(folder, go_on) if is_first and not claimed else nullcontext(),
         tracking(cfg, folder, record, the_task) as trainer.loggers,
         records.recording(record, folder, is_first),
     ):
-        record["environment"] = environment(trainer.strategy.root_device)
+        record["environment"] = environment(trainer.strategy.root_device) | {"processes": trainer.world_size}
         start = to_go_on_from(folder) if go_on else None
         try:
-            if not start:
+            if is_first and not start:
                 probe.at(step=0)
             with quietly():
                 streams = Streams(the_task, training_lags, cfg.seed, cfg.batch_size, cfg.validation.sequences)
@@ -184,12 +197,45 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 use_distributed_sampler=False,
+                plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
             )
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
     if cfg.batch_size % trainer.world_size:
         raise ValueError(f"batch_size={cfg.batch_size} cannot be shared evenly among {trainer.world_size} devices")
     return trainer
+
+
+def starts_processes(trainer: pl.Trainer) -> bool:
+    """Whether the run takes several processes that nobody has started. Raises ValueError for several machines."""
+    cluster = trainer.strategy.cluster_environment if trainer.world_size > 1 else None
+    if cluster is None or cluster.creates_processes_externally:
+        return False
+    if trainer.num_nodes > 1:
+        raise ValueError(f"trainer.num_nodes={trainer.num_nodes} needs srun or torchrun to start a process per device")
+    return True
+
+
+def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool, arguments: tuple[Any, ...]) -> Record:
+    """`run(*arguments)` in a process for each device; the record that the first of them wrote.
+
+    A run that a process is lost of has failed, even if none is left to write that down.
+    """
+    cluster, number = trainer.strategy.cluster_environment, trainer.world_size
+    shared = {"MASTER_ADDR": cluster.main_address, "MASTER_PORT": str(cluster.main_port), "WORLD_SIZE": str(number)}
+    shared |= {"NODE_RANK": "0", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with records.claimed(folder, go_on):
+        try:
+            ranks.together([shared | {"LOCAL_RANK": str(rank)} for rank in range(number)], run, *arguments)
+        except Exception as error:
+            left = records.read(folder) if (folder / records.FILE).exists() else record
+            if left["status"] not in ("finished", "diverged"):
+                records.write(left | {"status": "failed", "error": f"{type(error).__name__}: {error}"}, folder)
+            raise
+    ended = records.read(folder)
+    if ended["status"] != "finished":
+        raise KeyboardInterrupt
+    return ended
 
 
 def accelerator(asked: str) -> str:

@@ -78,7 +78,12 @@ RANGES = {
     "logger.wandb.timeout": POSITIVE,
     "runtime.checkpoint_seconds": Range(whole=False, low=0),
 }
-CHOICES = {"lr_schedule": SCHEDULES, "trainer.precision": PRECISIONS, "runtime.malloc": malloc.CHOICES}
+CHOICES = {
+    "lr_schedule": SCHEDULES,
+    "trainer.precision": PRECISIONS,
+    "trainer.strategy": ("auto", "ddp"),
+    "runtime.malloc": malloc.CHOICES,
+}
 TOP_LEVEL = {
     *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
     *("resume", "runtime", "model", "task", "lag_mode", "trainer", "logger"),

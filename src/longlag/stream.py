@@ -55,7 +55,9 @@ class ValidationStream(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in fixed_batches(self.task, "val", self.seed, self.sequences):
-            yield batch.rows(self.rank, self.ranks)
+            share = batch.rows(self.rank, self.ranks)
+            if len(share.inputs):
+                yield share
 
 
 class Streams(pl.LightningDataModule):
