@@ -1,8 +1,9 @@
-"""The report of a set of runs: python scripts/report.py FOLDER… [--to FILE.html] [--figures DIR].
+"""The report of a set of runs: python scripts/report.py FOLDER…
 
 Every record.json below the folders goes into one self-contained page: accuracy against lag beside the gradient over
 distance, lags trained at against lags tested at, learning, cost, the table, what was run. --figures writes the picture
-for papers (PNG and PDF), the table (Markdown and CSV) and every point behind the charts (CSV) into a folder.
+for papers (PNG and PDF), the table (Markdown and CSV) and every point behind the charts (CSV) into a folder. --wandb
+sends the runs that W&B has not got and makes a W&B Report of them; the next time it updates the same one.
 """
 
 import argparse
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--to", metavar="FILE", type=Path, help="the page; by default report.html in the first folder")
     parser.add_argument("--title", default="longlag report", help="over the page")
     parser.add_argument("--figures", metavar="DIR", type=Path, help="write figures, tables and points to this folder")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make or update a W&B report there")
     arguments = parser.parse_args()
     runs = find(arguments.folders)
     to = arguments.to or Path(arguments.folders[0]) / "report.html"
@@ -39,6 +41,10 @@ def main() -> None:
         for name, text in texts.items():
             write_text(arguments.figures / name, text)
         print(f"figures  {shown(arguments.figures.absolute())}")
+    if arguments.wandb:
+        from longlag.report.wandb_report import publish
+
+        print(f"W&B      {publish(runs, arguments.wandb, arguments.title, to.with_suffix('.wandb.json'))}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import malloc, ranks, records
+from longlag import malloc, ranks, records, wandb_runs
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
@@ -37,8 +37,6 @@ from longlag.stream import Streams, fixed_batches, generator
 from longlag.targets import build
 from longlag.tasks.task import Task
 from longlag.tracking import Wandb
-
-MIRRORED = ("model", "task", "lag", "seed", "config_hash", "config")  # the W&B config is the record's
 
 EXPECTED = (
     ".*does not have many workers",  # batches cost next to nothing
@@ -307,9 +305,8 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
     loggers = []
     for name, node in cfg.logger.items():
         if name == "wandb":
-            run_name = f"{record['model']}-{record['task']}-lag{cfg.lag}-seed{cfg.seed}"
-            mirrored = {key: record[key] for key in MIRRORED}
-            loggers.append(build(node, name=run_name, id=run_id(folder, record), run_config=mirrored))
+            named = wandb_runs.named(record)
+            loggers.append(build(node, name=named["name"], id=run_id(folder, record), run_config=named["config"]))
         else:
             loggers.append(build(node, save_dir=str(folder)))
     ours = [logger for logger in loggers if isinstance(logger, Wandb)]

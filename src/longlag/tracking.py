@@ -15,8 +15,6 @@ from longlag.records import Record, first_line
 log = logging.getLogger(__name__)
 
 STEP = "trainer/global_step"  # Lightning's name
-SINGLE = ("status", "solved", "steps_to_solve", "sequences_to_solve", "seconds_to_solve", "config_hash")
-AXES = {"lag_curve": "lag", "gradient": "distance", "gradient_scalars": "step"}  # what the record's curves are over
 
 
 class Wandb(WandbLogger):
@@ -66,7 +64,7 @@ class Wandb(WandbLogger):
 
     def log_results(self, record: Record, pictures: Iterable[Path]) -> None:
         """The lag curve, the gradients, the pictures, the generated text, and the record as the run's summary."""
-        self._safely(lambda: _log_results(self.experiment, record, pictures))
+        self._safely(lambda: wandb_runs.log_record(self.experiment, record, pictures))
 
     def close(self, ok: bool) -> None:
         """End the run, as failed where it did not finish, within the time-out."""
@@ -89,24 +87,3 @@ def _start(*where: Any, **given: Any) -> Any:
     except RuntimeError as error:
         log.warning("W&B: %s; the run goes on without it", first_line(error))
         return wandb.init(mode="disabled")
-
-
-def _log_results(run: Any, record: Record, pictures: Iterable[Path]) -> None:
-    for kind, axis in AXES.items():
-        numbers = [{name: value for name, value in point.items() if _number(value)} for point in record[kind]]
-        for name in sorted({name for point in numbers for name in point} - {axis}):
-            run.define_metric(f"{kind}/{name}", step_metric=f"{kind}/{axis}")
-        for point in numbers:
-            run.log({f"{kind}/{name}": value for name, value in point.items()})
-    for picture in pictures:
-        run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
-    if sample := record["example"].get("sample"):
-        run.log({"example/sample": wandb.Table(columns=list(sample), data=[list(sample.values())])})
-    summary = {name: record[name] for name in SINGLE}
-    for group in ("test", "cost"):
-        summary |= {f"{group}/{name}": value for name, value in record[group].items()}
-    run.summary.update(summary)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float)

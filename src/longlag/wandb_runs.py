@@ -1,17 +1,21 @@
-"""Starting a Weights & Biases run: online when it can be, offline when not. Needs no torch."""
+"""Weights & Biases runs: started online when it can be, offline when not; filled from records. Needs no torch."""
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from longlag.records import first_line, shown
+from longlag.records import Record, first_line, shown
 
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline")
+MIRRORED = ("model", "task", "lag", "seed", "config_hash", "config")  # the W&B config is the record's
+SINGLE = ("status", "solved", "steps_to_solve", "sequences_to_solve", "seconds_to_solve", "config_hash")
+AXES = {"lag_curve": "lag", "gradient": "distance", "gradient_scalars": "step"}  # what the record's curves are over
 
 
 def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **given: Any) -> Any:
@@ -34,7 +38,7 @@ def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **gi
     wandb.setup(wandb.Settings(silent=True))  # what there is to say, we say
     mode, why = os.environ.get("WANDB_MODE", mode), "as asked"
     if mode == "auto":
-        mode, why = ("online", "") if _logged_in() else ("offline", "not logged in")
+        mode, why = ("online", "") if logged_in() else ("offline", "not logged in")
     settings = wandb.Settings(silent=True, console="off", init_timeout=timeout, finish_timeout=timeout)
     settings.finish_timeout_raises = True
     given |= {"dir": files_in(folder), "resume": "allow", "settings": settings}
@@ -54,6 +58,30 @@ def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **gi
     if mode == "offline" and tell:
         log.info("W&B is offline (%s). To send this run later: %s", why, _sync(run))
     return run
+
+
+def named(record: Record) -> dict[str, Any]:
+    """For `wandb.init`: the name, the type and the configuration of a run."""
+    name = f"{record['model']}-{record['task']}-lag{record['lag']}-seed{record['seed']}"
+    return {"name": name, "job_type": "run", "config": {key: record[key] for key in MIRRORED}}
+
+
+def log_record(run: Any, record: Record, pictures: Iterable[Path] = ()) -> None:
+    """The lag curve, the gradients, the pictures, the generated text, and the record as the run's summary."""
+    for kind, axis in AXES.items():
+        numbers = [{name: value for name, value in point.items() if _number(value)} for point in record[kind]]
+        for name in sorted({name for point in numbers for name in point} - {axis}):
+            run.define_metric(f"{kind}/{name}", step_metric=f"{kind}/{axis}")
+        for point in numbers:
+            run.log({f"{kind}/{name}": value for name, value in point.items()})
+    for picture in pictures:
+        run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
+    if sample := record["example"].get("sample"):
+        run.log({"example/sample": wandb.Table(columns=list(sample), data=[list(sample.values())])})
+    summary = {name: record[name] for name in SINGLE}
+    for group in ("test", "cost"):
+        summary |= {f"{group}/{name}": value for name, value in record[group].items()}
+    run.summary.update(summary)
 
 
 def finish(run: Any, ok: bool = True) -> None:
@@ -76,8 +104,13 @@ def _sync(run: Any) -> str:
     return f"wandb sync {'' if run.offline else '--include-online '}{shown(Path(run.dir).parent)}"
 
 
-def _logged_in() -> bool:
+def logged_in() -> bool:
+    """Whether there is a key; whether the server takes it, only a run will tell."""
     try:
-        return bool(wandb.login(prompt=False, verify=False))  # `init` will see whether the server agrees
+        return bool(wandb.login(prompt=False, verify=False))
     except Exception:  # a broken key or settings file: offline
         return False
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)
