@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from longlag import records
+from longlag.report.cells import find
 from longlag.report.page import page
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +161,14 @@ def test_forecasts_and_text_are_shown():
     )
     assert charts(html)["Forecast, lag 100, seed 0"]["lines"][-1]["ys"] == [None, None, 0.4, 0.1]
     assert "hark" in html
+
+
+def test_gates_are_shown_where_a_run_has_them(tmp_path: Path):
+    records.write(run(), tmp_path)
+    (tmp_path / "gates.png").write_bytes(b"picture")
+    html = page(find([tmp_path]), "t")
+    assert 'alt="Gates of lstm on copy, lag 100, seed 0 over time" src="data:image/png;base64,cGljdHVyZQ=="' in html
+    Outline(html)
 
 
 def test_old_records_and_gradients_below_resolution():

@@ -48,7 +48,7 @@ class Cell(NamedTuple):
 
 
 def find(folders: Iterable[str | Path]) -> list[Record]:
-    """The records below the folders, each run once; one that cannot be read or is there twice costs a warning.
+    """The records below the folders, each run once and with its `folder`; one that cannot be read or is there twice costs a warning.
 
     Raises FileNotFoundError where a folder has none that can be read.
     """
@@ -88,7 +88,7 @@ def cells(runs: Sequence[Record]) -> list[Cell]:
 
 def _readable(path: Path) -> Iterator[Record]:
     try:
-        yield records.read(path.parent)
+        yield records.read(path.parent) | {"folder": str(path.parent)}
     except ValueError as error:
         log.warning("left out: %s", records.first_line(error))
 

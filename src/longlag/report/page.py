@@ -4,6 +4,7 @@ Whatever stands in a record (names, settings, errors, generated text) is escaped
 """
 
 import json
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from longlag.records import Record, write_text
-from longlag.report import panels, table
+from longlag.report import gates, panels, table
 from longlag.report.cells import Cell, cells, flattened
 from longlag.report.charts import Chart, figure
 from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
@@ -174,7 +175,17 @@ def _examples(ours: Sequence[Cell], style: panels.Styles) -> str:
     for run in firsts:
         if sample := run["example"].get("sample"):
             parts.append(f"<h3>Text by {escape(run['model'])}</h3><pre>{escape(sample['text'])}</pre>")
-    return "".join(parts)
+    return "".join(parts + [_gates(run) for run in firsts])
+
+
+def _gates(run: Record) -> str:
+    """The picture that scripts/gates.py left in the run's folder, if it did."""
+    path = Path(run.get("folder", "")) / gates.PICTURE
+    if not path.is_file():
+        return ""
+    picture, name = b64encode(path.read_bytes()).decode(), escape(_name(run))
+    caption = f"<figcaption>Gates of {name}</figcaption>"
+    return f'<figure>{caption}<img alt="Gates of {name} over time" src="data:image/png;base64,{picture}"></figure>'
 
 
 def _table(rows: Sequence[table.Row]) -> str:
