@@ -48,7 +48,9 @@ class Cell(NamedTuple):
 
 
 def find(folders: Iterable[str | Path]) -> list[Record]:
-    """The records below the folders, each run once and with its `folder`; one that cannot be read or is there twice costs a warning.
+    """The records below the folders, each run once and with its `folder`.
+
+    One that cannot be read or is there twice costs a warning.
 
     Raises FileNotFoundError where a folder has none that can be read.
     """
