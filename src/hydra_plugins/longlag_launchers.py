@@ -1,6 +1,6 @@
-"""Where Hydra looks for launchers; what they do stands in `longlag.sweep` and `longlag.workers`."""
+"""Where Hydra looks for launchers; what they do stands in `longlag.sweep`, `longlag.workers` and `longlag.clusters`."""
 
-from longlag import sweep, workers
+from longlag import clusters, sweep, workers
 
 
 class InProcess(sweep.InProcess):
@@ -9,3 +9,15 @@ class InProcess(sweep.InProcess):
 
 class Processes(workers.Processes):
     """The cells of a sweep side by side, in worker processes."""
+
+
+class SubmititSlurm(clusters.SubmititSlurm):
+    """The cells of a sweep as jobs of Slurm."""
+
+
+class SubmititLocal(clusters.SubmititLocal):
+    """The same on this machine, to try it."""
+
+
+class Ray(clusters.Ray):
+    """The cells of a sweep as tasks of Ray."""

@@ -33,13 +33,13 @@ class Processes(Sweep):
     Args:
         workers: how many; null: one for each core, or for each GPU where `gpus` is given.
         timeout: seconds that a cell may take; null: any time.
-        gpus: numbers of the GPUs to share out among the workers; each worker sees one.
+        gpus: numbers of the GPUs to share out among the workers; each worker sees one, or those of a list in the list.
 
     Raises:
         ValueError: where an argument is out of its range.
     """
 
-    def __init__(self, workers: int | None = None, timeout: float | None = None, gpus: Sequence[int] | None = None):
+    def __init__(self, workers: int | None = None, timeout: float | None = None, gpus: Sequence[Any] | None = None):
         if workers is not None and workers < 1:
             raise ValueError(f"hydra.launcher.workers must be a whole number of at least 1, got {workers}")
         if timeout is not None and timeout <= 0:
@@ -95,7 +95,7 @@ class Processes(Sweep):
             try:
                 return JobReturn(status=JobStatus.COMPLETED, _return_value=self._score(pool, cell))
             except (TimeoutError, ChildProcessError, InterruptedError) as lost:
-                _blame(cell, lost)
+                blame(cell, lost)
                 raise
         except BaseException as failure:  # a worker hands on KeyboardInterrupt, too
             return Failed(failure)
@@ -103,7 +103,7 @@ class Processes(Sweep):
     def _score(self, pool: ProcessPool, cell: Cell) -> Any:
         """Of the cell, run by a worker. Raises an OSError that says how the worker was lost, or what the cell did."""
         name = JobRuntime.instance().get("name")
-        work = pool.schedule(_in_worker, (self.hydra_context, self.task_function, cell, name), timeout=self.timeout)
+        work = pool.schedule(in_worker, (self.hydra_context, self.task_function, cell, name), timeout=self.timeout)
         try:
             return work.result()
         except TimeoutError:
@@ -114,15 +114,15 @@ class Processes(Sweep):
             raise _death(expired.exitcode) from None
 
 
-def _prepare(gpu: int | None) -> None:
-    """A worker computes on one thread, sees one GPU, and has torch before the first cell's time begins."""
+def _prepare(gpu: int | Sequence[int] | None) -> None:
+    """A worker computes on one thread, sees its GPUs alone, and has torch before the first cell's time begins."""
     os.environ["OMP_NUM_THREADS"] = "1"
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu) if isinstance(gpu, int) else ",".join(map(str, gpu))
     import_module("longlag.run")
 
 
-def _in_worker(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell, name: str) -> Any:
+def in_worker(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell, name: str) -> Any:
     """The score of a cell; its output goes to a file. Raises RuntimeError with the line that the cell ended with."""
     setup_globals()
     JobRuntime.instance().set("name", name)
@@ -171,7 +171,7 @@ def _death(code: int | None) -> OSError:
     return ChildProcessError(f"its process died ({how})" + (", for want of memory?" if code == -signal.SIGKILL else ""))
 
 
-def _blame(cell: Cell, error: OSError) -> None:
+def blame(cell: Cell, error: OSError) -> None:
     """Say in the record of a cell whose process was lost how it ended."""
     folder, choices = cell.folder, cell.config.hydra.runtime.choices
     record = resume.begun(folder) or records.new(plain(cell.settings), choices.model, choices.task)
