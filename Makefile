@@ -4,7 +4,7 @@ TORCH  ?= $(shell grep '^torch==' constraints.txt)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
-MARKED ?= not slow
+MARKED ?= not slow and not slurm and not ray
 
 .PHONY: demo test lint bench wheel clean
 .DEFAULT_GOAL := demo
