@@ -22,6 +22,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python scripts/benchmark.py
+	$(BIN)/python scripts/benchmark_cells.py
 	$(BIN)/python scripts/benchmark_sweep.py
 
 wheel: $(READY)

@@ -83,7 +83,8 @@ class OverTime(torch.autograd.Function):
         x, hs, packed, p, *kept = ctx.saved_tensors
         cell, width = ctx.cell, x.shape[2]
         U = packed[cell.from_h * dh.shape[1] :, width + 1 :]
-        d_packed, dx = packed.new_zeros(packed.t().shape), torch.empty_like(x)
+        d_packed = packed.new_zeros(packed.t().shape)
+        dx = torch.empty_like(x) if ctx.needs_input_grad[2] else None
         dp = None if p is None else torch.zeros_like(p)
         dC = None if dC is None else dC.clone()
         chunk, back = Chunk(cell, dh, 0), ChunkBack(cell, dh, 0)
@@ -99,11 +100,11 @@ class OverTime(torch.autograd.Function):
             others = cell.slopes(back.dz, gates, hs[first : last + 1], C, p)
             dh = back.run(d_outputs[:, now], others, dh, dC, U)
             d_packed.addmm_(inputs.t(), flat(back.dz))
-            if ctx.needs_input_grad[2]:
+            if dx is not None:
                 dx[:, now] = (back.dz.flatten(2) @ packed[:, :width]).transpose(0, 1)
             if p is not None:
                 dp += cell.peephole_gradient(back.dz, C)
-        return None, None, dx if ctx.needs_input_grad[2] else None, dh, dC, d_packed.t(), dp
+        return None, None, dx, dh, dC, d_packed.t(), dp
 
 
 def _inputs(x: Tensor, h_before: Tensor) -> Tensor:
