@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,11 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import train
+from conftest import compose, train
 from test_checkpoints import timeless
+from test_readme import overrides_of
 from test_sweep import SWEEP as FATED
-from test_sweep import begin, found, place, run, statuses, wait_for
+from test_sweep import begin, found, is_gone, place, run, statuses, wait_for
 
+from longlag.settings import check
+
+PAGE = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text(encoding="utf-8")
 CELLS = (
     *("-m", "task=copy", "lag=6,8", "seed=0,1", "model.hidden_size=8", "max_steps=6", "validation.every=2"),
     *("validation.sequences=16", "eval.sequences=16", "eval.lags=[6]", "logger=csv", "trainer=cpu"),
@@ -23,6 +28,7 @@ CELLS = (
 )
 SMALL_JOBS = ("hydra.launcher.mem_gb=null", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=10")
 SLURM = ("hydra/launcher=submitit_slurm", *SMALL_JOBS)
+RAY = ("hydra/launcher=ray",)
 LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.at_once=2")
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 CONFIGURATION = """
@@ -48,6 +54,11 @@ MpiDefault=none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+
+
+@pytest.mark.parametrize("command", [line for line in PAGE.splitlines() if line.startswith("    python train.py")])
+def test_the_commands_of_the_page_compose(command: str, tmp_path: Path):
+    check(compose(*overrides_of(command, tmp_path)))
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +106,29 @@ def test_jobs_on_this_machine(tmp_path: Path):
     assert code == 0, said
     assert "1 of 3 cells have come to their end already" in said
     assert set(statuses(folder).values()) == {"finished"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "launcher"), [("submitit", (*LOCAL, "trainer=ddp", "trainer.accelerator=cpu")), ("ray", RAY)]
+)
+def test_terminated(tmp_path: Path, module: str, launcher: tuple[str, ...]):
+    pytest.importorskip(module, reason="an extra that is not installed")
+    folder = place(tmp_path, "hangs")
+    process = begin(folder, *FATED, "model.fate=fine,hangs", *launcher)
+    try:
+        wait_for(folder / "sweep" / "1_fated_copy_lag6_seed0" / "last.ckpt", process)
+        while statuses(folder).get("fine") != "finished":
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+        assert is_gone(process.pid, 30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert statuses(folder) == {"fine": "finished", "hangs": "interrupted"}
+    assert said.endswith("longlag: interrupted\n")
+    assert "Traceback" not in said
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +198,14 @@ def test_a_sweep_on_slurm_and_a_strangers_checkpoint(slurm: Path, here: dict[str
 
 
 @pytest.mark.slurm
+def test_what_slurm_refuses(slurm: Path, tmp_path: Path):
+    code, said = train(tmp_path, *CELLS, *SLURM, "hydra.launcher.partition=nowhere")
+    assert code == 1
+    assert "longlag: " in said
+    assert "invalid partition" in said.splitlines()[-1]
+
+
+@pytest.mark.slurm
 def test_a_cell_of_two_processes_on_slurm(slurm: Path, here: dict[str, dict], tmp_path: Path):
     code, said = train(tmp_path, *CELLS, "lag=6", "seed=0", "trainer=ddp", "trainer.accelerator=cpu", *SLURM)
     assert code == 0, said + (slurm / "daemons.log").read_text()
@@ -196,7 +238,7 @@ def test_a_cell_that_is_queued_again_goes_on(slurm: Path, tmp_path: Path, monkey
 def test_a_sweep_on_ray(here: dict[str, dict], tmp_path: Path):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     place(tmp_path)
-    process = begin(tmp_path, *CELLS, "hydra/launcher=ray")
+    process = begin(tmp_path, *CELLS, *RAY)
     said, _ = process.communicate(timeout=280)
     assert process.returncode == 0, said
     assert "[4 of 4 cells]" in said

@@ -4,6 +4,7 @@ Needs no torch.
 """
 
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
@@ -76,22 +77,31 @@ class Submitit(Sweep):
                     jobs.remove((job, cell))
                     yield cell, outcome(cell, partial(_result, job))
         finally:
-            for job, _ in jobs:
-                job.cancel(check=False)
+            self.cancel([job for job, _ in jobs])
 
     def _submit(self, cells: Iterable[Cell]) -> list[tuple[Any, Cell]]:
         """The jobs of the cells, those with like settings in one array."""
         jobs = []
         for settings, alike in groupby(cells, self.settings):
             executor, group = self._executor(**settings), list(alike)
-            with executor.batch():
-                begun = [executor.submit(self._job(cell)) for cell in group]
+            try:
+                with executor.batch():
+                    begun = [executor.submit(self._job(cell)) for cell in group]
+            except RuntimeError as refused:  # what sbatch says
+                raise ValueError(str(refused)) from refused
             jobs += list(zip(begun, group, strict=True))
         return jobs
 
+    def cancel(self, jobs: Iterable[Any]) -> None:
+        """Stop jobs that have not ended."""
+        for job in jobs:
+            job.cancel(check=False)
+
     def settings(self, cell: Cell) -> dict[str, Any]:
-        """Of the job of a cell."""
+        """Of the job of a cell. Raises ValueError where its devices are not counted."""
         found: Any = OmegaConf.to_container(cell.config.hydra.launcher, resolve=True)
+        if not isinstance(cell.settings.trainer.devices, int):
+            raise ValueError(f"trainer.devices={cell.settings.trainer.devices}: a cluster needs to know how many")
         if cell.settings.trainer.accelerator == "cpu":
             found["gpus_per_node"] = None
         return {name: value for name, value in found.items() if name not in ("_target_", "at_once")}
@@ -124,6 +134,16 @@ class SubmititLocal(Submitit):
 
     cluster = "local"
 
+    def cancel(self, jobs: Iterable[Any]) -> None:
+        """As Slurm does: SIGTERM, and what does not heed it is killed a while later."""
+        running = [job for job in jobs if not job.done()]
+        for job in running:
+            os.kill(int(job.job_id), signal.SIGTERM)
+        end = time.monotonic() + 30
+        while time.monotonic() < end and not all(job.done() for job in running):
+            time.sleep(0.1)
+        super().cancel(job for job in running if not job.done())
+
 
 def _result(job: Any) -> Any:
     """Of the first task of a job. Raises RuntimeError with the line that the cell ended with, ChildProcessError."""
@@ -154,8 +174,10 @@ class Ray(Sweep):
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
         """Each cell as it ends."""
+        stop = signal.getsignal(signal.SIGTERM)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is run here is nobody else's business
         self.ray.init(**self.init, ignore_reinit_error=True, log_to_driver=False)
+        signal.signal(signal.SIGTERM, stop)  # Ray has put its own there
         tasks = {self._task(cell): cell for cell in cells}
         try:
             while tasks:
