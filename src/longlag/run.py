@@ -26,7 +26,7 @@ from longlag import malloc, ranks, records, wandb_runs
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
-from longlag.measure.cost import environment, parameters, peak_memory_bytes
+from longlag.measure.cost import environment, parameters, peak_memory_bytes, watch_memory
 from longlag.measure.gradients import SEQUENCES, Profile, gradient_over_distance
 from longlag.measure.lags import default_lags, over_lags, score
 from longlag.network import Network

@@ -4,6 +4,7 @@ import platform
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,21 @@ def parameters(network: Network) -> dict[str, int]:
     return {"parameters": sum(count.values()), "core_parameters": count["core"]}
 
 
+def watch_memory(device: torch.device) -> None:
+    """Measure the peak from now on: a worker process makes one run after another."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # no Linux, or not allowed: the peak of the process then
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory so far: allocated on the GPU, or resident of the whole process on the CPU."""
+    """The most memory since then: allocated on the GPU, or resident of the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
