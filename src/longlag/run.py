@@ -110,6 +110,7 @@ def run(
         records.recording(record, folder, is_first),
     ):
         record["environment"] = environment(trainer.strategy.root_device) | {"processes": trainer.world_size}
+        watch_memory(trainer.strategy.root_device)
         start = to_go_on_from(folder) if go_on else None
         try:
             if is_first and not start:
