@@ -136,6 +136,24 @@ def test_a_run_that_loses_a_process_ends_and_goes_on(whole: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_each_process_draws_on_from_where_it_stopped(tmp_path: Path):
+    steps = (*STEPS, *DDP, "max_steps=400", "task.solved_at=null", "trainer.log_every_n_steps=7")
+    dropout = (*steps, "model.num_layers=2", "model.dropout=0.5")
+    assert train(tmp_path, *dropout, "hydra.run.dir=whole")[0] == 0
+    process = begin(tmp_path, *dropout, "hydra.run.dir=run")
+    try:
+        wait_for(tmp_path / "run" / "last.ckpt", process)
+        os.kill(children(process.pid)[1], signal.SIGKILL)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert records.read(tmp_path / "run")["status"] == "failed"
+    assert train(tmp_path, "resume=run")[0] == 0
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    assert same(saved_weights(tmp_path / "run"), saved_weights(tmp_path / "whole"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["in_process", "processes"])
 def test_a_sweep_of_such_runs(tmp_path: Path, both: tuple[Path, str], launcher: str):
     code, said = train(tmp_path, "-m", *STEPS, *DDP, "seed=0,1", "hydra.sweep.dir=sweep", f"hydra/launcher={launcher}")
