@@ -47,14 +47,14 @@ class FusedGRU(Fused):
         return torch.cat([n, r, z, q])
 
     def views(self, gates: Tensor) -> Steps:
-        """r and z together, and each."""
-        return gates[:, :, 1:3], *gates.unbind(2)
+        """r and z together, and each; a 1, since a number would be made a tensor anew at every step."""
+        return gates[:, :, 1:3], *gates.unbind(2), gates.new_ones(1).expand(len(gates))
 
     def step(self, views: Sequence[Tensor], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
         """n = tanh(z_n + r q) = 1 - 2σ(-2 z_n - 2 r q); h_t = n + z (h_{t-1} - n)."""
-        r_z, n, r, z, q = views
+        r_z, n, r, z, q, one = views
         r_z.sigmoid_()
-        n.addcmul_(r, q).sigmoid_().mul_(-2).add_(1)
+        torch.sub(one, n.addcmul_(r, q).sigmoid_(), alpha=2, out=n)
         torch.lerp(n, h, z, out=h_t)
 
     def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:

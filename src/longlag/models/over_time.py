@@ -9,8 +9,8 @@ is done for a chunk of steps at once, while it is in the cache:
 - the gradients of the weights, sum_t dz_t [x_t, 1, h_{t-1}]^T, and of x are one matrix product for a chunk each.
 
 With low memory nothing is kept but the outputs, which exist anyway, and the C that each chunk begins with. The gates of
-a chunk are computed again on the way back: since its h_{t-1} are known, that is one matrix product too. Chunks of
-about sqrt(time) steps then take memory of the order of sqrt(time) beyond inputs, outputs and their gradients.
+a chunk are computed again on the way back: since its h_{t-1} are known, that is one matrix product too. With chunks
+that grow as sqrt(time), so does the memory beyond inputs, outputs and their gradients.
 """
 
 import math
@@ -24,7 +24,10 @@ from torch.autograd.function import once_differentiable
 from longlag.models.chunks import Chunk, ChunkBack, flat
 from longlag.models.fused import Fused
 
-ROWS = 1024  # steps times batch of a chunk: large enough for matrix products, small enough for the cache
+ROWS = 1536  # steps times batch of a chunk: large enough for matrix products, small enough for the cache
+STEP_OVER_C = (
+    12  # about how many times a C a step of a chunk takes on the way back: n of it and time / n of C are least
+)
 
 
 def over_time(
@@ -64,7 +67,7 @@ class OverTime(torch.autograd.Function):
         hs = h_0.new_empty(time + 1, batch, hidden)
         hs[0] = h_0
         C, chunk, kept = C_0, Chunk(cell, h_0, 0), []
-        steps = max(1, ROWS // batch, 0 if keep else math.isqrt(time))
+        steps = max(1, ROWS // batch, 0 if keep else math.isqrt(time // STEP_OVER_C))
         ctx.cell, ctx.keep, ctx.spans = cell, keep, [(t, min(t + steps, time)) for t in range(0, time, steps)]
         for first, last in ctx.spans:
             chunk = Chunk(cell, h_0, last - first) if keep else chunk.of_time(last - first)
