@@ -1,22 +1,33 @@
 """The cells from scratch are torch's, in outputs, final states and every gradient, and so is each implementation."""
 
+import subprocess
+import sys
+from functools import partial
+
 import pytest
 import torch
 from conftest import compose
 from torch import Tensor, nn
 
+from longlag.measure.gradients import gradient_over_distance
 from longlag.models import over_time
+from longlag.models.gru import GRU
 from longlag.models.gru_scratch import GRUScratch
+from longlag.models.lstm import LSTM
 from longlag.models.lstm_1997 import LSTM1997
 from longlag.models.lstm_peephole import LSTMPeephole
 from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.rnn import RNN
 from longlag.models.rnn_scratch import RNNScratch
 from longlag.models.scratch import Scratch
+from longlag.network import Network
 from longlag.run import make_network, make_task
 from longlag.stream import generator
 from longlag.targets import build
+from longlag.tasks.copy import Copy
 
 STOCK = {LSTMScratch: nn.LSTM, GRUScratch: nn.GRU, RNNScratch: nn.RNN}
+CORE = {LSTMScratch: LSTM, GRUScratch: GRU, RNNScratch: RNN}
 CELLS = (*STOCK, LSTM1997, LSTMPeephole)
 EXECUTIONS = (("reference", "normal"), ("fused", "normal"), ("fused", "low"))
 CLOSE = {"rtol": 0.0, "atol": 1e-10}
@@ -192,6 +203,58 @@ def test_dropout_draws_as_torch_does():
 def test_peepholes_start_closed_unless_as_torch():
     assert LSTMPeephole(2, 3).weight_ch_l0.all()
     assert not LSTMPeephole(2, 3, init="chrono").weight_ch_l0.any()
+
+
+@every_cell
+def test_low_memory_grows_as_the_square_root_of_time(make, monkeypatch):
+    monkeypatch.setattr(over_time, "ROWS", 1)
+    few, many = (kept(make(2, 4, memory="low"), time) for time in (300, 16 * 300))
+    assert many <= 4.5 * few
+
+
+def kept(core: Scratch, time: int) -> int:
+    """How many numbers wait for the way back, beyond x and the outputs."""
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // 4
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = core(torch.randn(1, time, 2))
+    assert outputs.requires_grad
+    return sum(found.values()) - time * (2 + 4)
+
+
+@pytest.mark.parametrize("memory", ["normal", "low"])
+@pytest.mark.parametrize("make", [LSTMScratch, GRUScratch, RNNScratch])
+def test_gradient_over_distance_is_that_of_torchs_layer(make, memory):
+    """In float64 and in pieces: the probe unrolls from state to state."""
+    task = Copy(lag=40)
+    stock = Network(task, partial(CORE[make], hidden_size=8))
+    ours = Network(task, partial(make, hidden_size=8, memory=memory))
+    ours.load_state_dict(stock.state_dict())
+    batch = task.batch(4, generator(0, "val", 0))
+    expected, found = (gradient_over_distance(network, task, batch, step=0) for network in (stock, ours))
+    assert found.norms == pytest.approx(expected.norms, abs=1e-6)
+    assert found.states == pytest.approx(expected.states, abs=1e-6)
+
+
+LONG = """
+import torch
+from longlag.measure.cost import peak_memory_bytes
+from longlag.models.lstm_scratch import LSTMScratch
+torch.set_num_threads(1)
+core, x = LSTMScratch(18, 64, memory="low"), torch.randn(8, 100_001, 18)
+core(x)[:, -1].square().sum().backward()
+print(peak_memory_bytes(torch.device("cpu")))
+"""
+
+
+@pytest.mark.slow
+def test_a_lag_of_100_000_fits_in_two_gigabytes():
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2 * 10**9
 
 
 @pytest.mark.slow
