@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from longlag import malloc
 from longlag.cli import errors_in_one_line
-from longlag.measure.cost import environment
+from longlag.measure.cost import environment, peak_memory_bytes, watch_memory
 from longlag.models.gru_scratch import GRUScratch
 from longlag.models.lstm_scratch import LSTMScratch
 from longlag.models.rnn_scratch import RNNScratch
@@ -108,16 +108,10 @@ def peak_bytes(model: str, batch: int, hidden: int) -> int:
     core, x, _ = made(model, batch, hidden)
     outputs = core(x[:1, :8])  # libraries set themselves up
     (outputs if isinstance(outputs, Tensor) else outputs[0]).sum().backward()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew (Linux)
-    before = resident_peak()
+    watch_memory(torch.device("cpu"))
+    before = peak_memory_bytes(torch.device("cpu"))
     seconds(model, batch, hidden)
-    return resident_peak() - before
-
-
-def resident_peak() -> int:
-    """Bytes that the process has held at most."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return 1024 * int(line.split()[1])
+    return peak_memory_bytes(torch.device("cpu")) - before
 
 
 def process(allocator: str) -> ProcessPoolExecutor:

@@ -67,13 +67,13 @@ def gates(record: Record, layers: Sequence[Layer]) -> Figure:
 def _heat(axes: Axes, name: str, values: NDArray[Any], time_constants: NDArray[Any]) -> Any:
     """One quantity, units upwards."""
     if name in SIGNED:
-        bound = max(1e-9, float(np.quantile(np.abs(values), 0.99)))  # a cell that drifts shall not pale the others
+        bound = max(1e-9, float(np.quantile(np.abs(values), 0.9)))  # a cell that drifts shall not pale the others
         scale: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
     else:
         scale = {"cmap": "Greys", "vmin": 0.0, "vmax": 1.0}
     image = axes.imshow(values.T, aspect="auto", origin="lower", interpolation="nearest", **scale)
     units = sorted({0, len(time_constants) // 2, len(time_constants) - 1})
-    axes.set_yticks(units, [f"{time_constants[unit]:.3g}" for unit in units], fontsize=7)
+    axes.set_yticks(units, [f"{time_constants[unit]:,.0f}" for unit in units], fontsize=7)
     axes.set_ylabel(NAMES[name], fontsize=8)
     return image
 
