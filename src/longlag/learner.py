@@ -115,7 +115,7 @@ class Learner(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on at that lag."""
         self.lags.load_state_dict(checkpoint["lags"])
-        self.recent = ranks.own(checkpoint["recent"], self.trainer.global_rank)
+        self.recent = ranks.own(checkpoint["recent"], self.global_rank)
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule, a step at a time."""
