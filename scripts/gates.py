@@ -2,6 +2,7 @@
 
 Replays the first validation sequence with the trained weights and draws gates.png into the folder: every gate and the
 state over time, units sorted by the time over which they keep what they hold, the symbols shown and asked for below.
+A run that W&B tracks gets the picture there, too.
 """
 
 import argparse
@@ -17,13 +18,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
     folder = parser.parse_args().folder
-    from longlag import load, records
+    from longlag import load, records, wandb_runs
     from longlag.measure.gates import replay
     from longlag.report import figures, gates
 
     network, task, record = load(folder)
     picture = folder / gates.PICTURE
     figures.save(gates.gates(record, replay(network, task, record["seed"])), picture)
+    wandb_runs.add_picture(folder, record, picture)
     Console().print(f"picture  {records.shown(picture)}", highlight=False, soft_wrap=True)
 
 

@@ -12,7 +12,7 @@ import pytest
 import wandb
 from wandb_files import inspect, offline_runs
 
-from longlag import records
+from longlag import records, wandb_runs
 from longlag.tasks.copy import Copy
 from longlag.tracking import Wandb
 
@@ -213,3 +213,19 @@ def test_folder_as_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     logger = Wandb("longlag", "name", {"lag": 5}, dir=str(tmp_path / "here"), mode="offline")
     logger.close(ok=True)
     assert len(offline_runs(tmp_path / "here")) == 1
+
+
+def test_a_picture_drawn_later_reaches_the_same_run(run_small, tmp_path: Path):
+    folder, record = run_small("logger=wandb")
+    (before,) = offline_runs(tmp_path)
+    wandb_runs.add_picture(folder, record, folder / "lag_curve.png")
+    (after,) = set(offline_runs(tmp_path)) - {before}
+    assert after.name.rsplit("-", 1)[1] == before.name.rsplit("-", 1)[1] == wandb_runs.run_id(folder, record)
+    (picture,) = after.glob("files/media/images/lag_curve/*.png")
+    assert picture.read_bytes() == (folder / "lag_curve.png").read_bytes()
+
+
+def test_a_run_that_is_not_tracked_gets_no_picture(run_small, tmp_path: Path):
+    folder, record = run_small("logger=csv")
+    wandb_runs.add_picture(folder, record, folder / "lag_curve.png")
+    assert offline_runs(tmp_path) == []

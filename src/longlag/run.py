@@ -3,7 +3,6 @@
 The only place that makes objects from configuration.
 """
 
-import hashlib
 import logging
 import os
 import time
@@ -307,7 +306,9 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
     for name, node in cfg.logger.items():
         if name == "wandb":
             named = wandb_runs.named(record)
-            loggers.append(build(node, name=named["name"], id=run_id(folder, record), run_config=named["config"]))
+            loggers.append(
+                build(node, name=named["name"], id=wandb_runs.run_id(folder, record), run_config=named["config"])
+            )
         else:
             loggers.append(build(node, save_dir=str(folder)))
     ours = [logger for logger in loggers if isinstance(logger, Wandb)]
@@ -319,11 +320,6 @@ def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Itera
         for logger in ours:
             logger.log_results(record, [folder / name for name in figures.PICTURES if (folder / name).exists()])
             logger.close(ok=record["status"] == "finished")
-
-
-def run_id(folder: Path, record: Record) -> str:
-    """Of the W&B run: the same when a run goes on, another in another folder."""
-    return hashlib.sha256(f"{folder.resolve()} {record['config_hash']}".encode()).hexdigest()[:16]
 
 
 @contextmanager

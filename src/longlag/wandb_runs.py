@@ -1,5 +1,6 @@
 """Weights & Biases runs: started online when it can be, offline when not; filled from records. Needs no torch."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterable
@@ -64,6 +65,25 @@ def named(record: Record) -> dict[str, Any]:
     """For `wandb.init`: the name, the type and the configuration of a run."""
     name = f"{record['model']}-{record['task']}-lag{record['lag']}-seed{record['seed']}"
     return {"name": name, "job_type": "run", "config": {key: record[key] for key in MIRRORED}}
+
+
+def run_id(folder: Path, record: Record) -> str:
+    """The same when a run goes on, another in another folder."""
+    return hashlib.sha256(f"{folder.resolve()} {record['config_hash']}".encode()).hexdigest()[:16]
+
+
+def add_picture(folder: Path, record: Record, picture: Path) -> None:
+    """Log a picture that was drawn later to the W&B run of the folder; nothing where it has none.
+
+    Raises RuntimeError where W&B cannot start.
+    """
+    settings = record["config"]["logger"].get("wandb")
+    if settings:
+        given = named(record) | {key: settings[key] for key in ("project", "entity", "group", "tags")}
+        where = settings["mode"], settings["timeout"], settings["dir"]
+        run = start(*where, id=run_id(folder, record), **given)
+        run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
+        finish(run, record["status"] == "finished")
 
 
 def log_record(run: Any, record: Record, pictures: Iterable[Path] = ()) -> None:

@@ -18,8 +18,8 @@ from wandb_stub import Sent, Server
 
 from longlag import records
 from longlag.report.sweep_runs import LONG, log_sweep
-from longlag.run import run_id
 from longlag.sweep import track
+from longlag.wandb_runs import run_id
 
 MADE_UP = [
     run(lag=10, seed=0),
