@@ -200,7 +200,9 @@ def test_a_worker_that_is_lost_between_two_cells(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(workers, "_prepare", print)
     monkeypatch.setattr(workers.Processes, "_score", kill_when_idle)
-    done = [done for _, done in workers.Processes(workers=1).run(["first", "second"])]
+    launcher = workers.Processes(workers=1)
+    with launcher.at_work(2):
+        done = [done for _, done in launcher.run(["first", "second"])]
     assert len({one.return_value for one in done}) == 2
 
 

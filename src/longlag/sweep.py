@@ -69,22 +69,39 @@ class Sweep(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """As Hydra asks."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        setup_globals()
+        configure_log(config.hydra.job_logging, config.hydra.verbose)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a cell for each list of overrides, whatever becomes of the others."""
-        setup_globals()
-        configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
-        cells = [self._cell(initial_job_idx + index, overrides) for index, overrides in enumerate(job_overrides)]
-        returns = {cell.number: kept for cell in cells if (kept := cell.kept)}
-        if returns:
-            log.info("%d of %d cells have come to their end already", len(returns), len(cells))
+        cells: list[Cell] = []
+        returns: dict[int, JobReturn] = {}
         try:
-            with _stoppable():
-                self._watch([cell for cell in cells if cell.number not in returns], returns)
+            with self.at_work(len(job_overrides)):
+                cells += self.cells(job_overrides, initial_job_idx)
+                self.finish(cells, returns)
         finally:
             sum_up(cells, returns)
         track(cells)
         return self._returned(cells, returns)
+
+    @contextmanager
+    def at_work(self, cells: int) -> Iterator[None]:
+        """While cells are run, about so many: what runs them is there, and a SIGTERM stops them all."""
+        with _stoppable():
+            yield
+
+    def cells(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Cell]:
+        """A cell for each list of overrides, numbered from `first` on."""
+        return [self._cell(first + index, overrides) for index, overrides in enumerate(job_overrides)]
+
+    def finish(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
+        """Run those of the cells that have not come to their end; put down in `returns` how each ended."""
+        kept = {cell.number: done for cell in cells if (done := cell.kept)}
+        if kept:
+            log.info("%d of %d cells have come to their end already", len(kept), len(cells))
+        returns |= kept
+        self._watch([cell for cell in cells if cell.number not in kept], returns)
 
     def _watch(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
         """Run the cells; put down in `returns` and tell how each ends."""

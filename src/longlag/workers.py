@@ -1,5 +1,6 @@
 """The cells of a sweep side by side in worker processes, each of which fails by itself. Needs no torch."""
 
+import gc
 import os
 import signal
 import sys
@@ -46,7 +47,20 @@ class Processes(Sweep):
             raise ValueError(f"hydra.launcher.timeout must be above 0, got {timeout}")
         self.gpus = list(gpus or [])
         self.workers, self.timeout = workers or len(self.gpus) or os.cpu_count() or 1, timeout
+        self._pools: list[ProcessPool] = []
         self._stopping = False  # cells that lose their worker now are not to blame
+
+    @contextmanager
+    def at_work(self, cells: int) -> Iterator[None]:
+        """With the workers, which import torch while the cells are being made up."""
+        with super().at_work(cells):
+            self._pools = [self._pool(number) for number in range(min(self.workers, cells))]
+            try:
+                yield
+            finally:
+                self._stopping = True
+                for pool in self._pools:
+                    _stop(pool)
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
         """Each cell as it ends."""
@@ -54,40 +68,32 @@ class Processes(Sweep):
         ended: SimpleQueue[tuple[Cell, JobReturn]] = SimpleQueue()
         for cell in cells:
             waiting.put(cell)
-        pools = [self._pool(number) for number in range(min(self.workers, len(cells)))]
-        for number in range(len(pools)):
-            Thread(target=self._serve, args=(pools, number, waiting, ended), daemon=True).start()
+        for number in range(len(self._pools)):
+            Thread(target=self._serve, args=(number, waiting, ended), daemon=True).start()
         try:
             for _ in cells:
                 yield ended.get()
         finally:
-            self._stopping = True
             with suppress(Empty):
                 while True:
                     waiting.get_nowait()
-            for pool in pools:
-                _stop(pool)
 
     def _pool(self, number: int) -> ProcessPool:
         """A pool of one, so that a worker and the one that replaces it see the same GPU."""
         gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
-        return ProcessPool(1, initializer=_prepare, initargs=(gpu,), context=get_context("spawn"))
+        pool = ProcessPool(1, initializer=_prepare, initargs=(gpu,), context=get_context("spawn"))
+        pool.schedule(int)  # nothing to do, but the worker starts
+        return pool
 
-    def _serve(
-        self,
-        pools: list[ProcessPool],
-        number: int,
-        waiting: SimpleQueue[Cell],
-        ended: SimpleQueue[tuple[Cell, JobReturn]],
-    ) -> None:
+    def _serve(self, number: int, waiting: SimpleQueue[Cell], ended: SimpleQueue[tuple[Cell, JobReturn]]) -> None:
         """One cell after another in a pool; in a new one where a worker was lost between two cells."""
         with suppress(Empty):
             while True:
                 cell = waiting.get_nowait()
-                if not pools[number].active:
-                    _stop(pools[number])
-                    pools[number] = self._pool(number)
-                ended.put((cell, self._outcome(pools[number], cell)))
+                if not self._pools[number].active:
+                    _stop(self._pools[number])
+                    self._pools[number] = self._pool(number)
+                ended.put((cell, self._outcome(self._pools[number], cell)))
 
     def _outcome(self, pool: ProcessPool, cell: Cell) -> JobReturn:
         """Whatever happens, there is one."""
@@ -120,6 +126,7 @@ def _prepare(gpu: int | Sequence[int] | None) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu) if isinstance(gpu, int) else ",".join(map(str, gpu))
     import_module("longlag.run")
+    gc.freeze()  # what is there now stays: a collection that looked through torch would take .2 s of a cell
 
 
 def in_worker(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell, name: str) -> Any:
