@@ -26,10 +26,11 @@ from longlag.cli import CONF, errors_in_one_line
 from longlag.learner import Learner
 from longlag.measure.cost import environment
 from longlag.records import write_text
-from longlag.run import make_network, make_task, make_trainer, quietly
+from longlag.run import make_network, make_task
 from longlag.settings import check
 from longlag.stream import Streams, generator
 from longlag.targets import build
+from longlag.trainer import make_trainer, quietly
 
 STEPS = {100: 120, 1000: 20}  # lag: steps in a block, about two seconds of them
 UNCOUNTED = 5  # first steps of a block

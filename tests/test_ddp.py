@@ -15,8 +15,8 @@ from test_sweep import SMALL, begin, is_gone, place, run, wait_for
 import longlag
 from longlag import ranks, records
 from longlag.learner import Learner
-from longlag.run import make_trainer, quietly
 from longlag.stream import Streams
+from longlag.trainer import make_trainer, quietly
 
 DDP = ("trainer=ddp", "trainer.accelerator=cpu")
 STEPS = (*SMALL, "model.hidden_size=8", "max_steps=50", "validation.every=10", "trainer.log_every_n_steps=1")

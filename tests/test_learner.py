@@ -12,9 +12,9 @@ from longlag.learner import Learner, rate_factor
 from longlag.models.rnn import RNN
 from longlag.network import Network
 from longlag.records import Diverged
-from longlag.run import quietly
 from longlag.stream import Streams, generator
 from longlag.tasks.copy import Copy
+from longlag.trainer import quietly
 
 BATCH, SEED, RATE = 4, 0, 0.5
 

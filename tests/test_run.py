@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import longlag
-from longlag import records, run
+from longlag import records, run, trainer
 from longlag.callbacks import ProbeGradients
 from longlag.learner import Learner
 from longlag.measure.lags import over_lags
@@ -23,7 +23,7 @@ KEYS = {
     *("schema", "status", "error", "model", "task", "lag", "seed", "config", "config_hash", "solved", "steps_to_solve"),
     *("sequences_to_solve", "seconds_to_solve", "test", "lag_curve", "gradient", "cost", "environment"),
     *("training_lags", "gradient_scalars", "data", "example", "learning_curve"),
-    *("command", "best_step"),
+    *("command", "best_step", "ended_by"),
 }
 TIMES = ("seconds", "validation_seconds", "probe_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
 
@@ -264,9 +264,9 @@ def test_threads(run_small, monkeypatch: pytest.MonkeyPatch):
 
 def test_all_threads(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert run.all_threads() == 5
+    assert trainer.all_threads() == 5
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert run.all_threads() >= 1
+    assert trainer.all_threads() >= 1
 
 
 def test_a_batch_that_cannot_be_shared_evenly(run_small, tmp_path: Path):

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+from longlag.budget import Budget
 from longlag.measure.gradients import Profile, scheduled
 from longlag.tasks.task import Batch
 
@@ -19,13 +20,14 @@ CONSOLE = Console(stderr=True)  # standard output is for results
 
 
 class Watch(pl.Callback):
-    """Ends the run when it is solved, and keeps the times.
+    """Ends the run when it is solved or has used up its budget, and keeps the times.
 
     Solved is a validation accuracy of at least `solved_at` twice running; `steps_to_solve` is the first of the two.
     The last step is always validated.
 
     Attributes:
         solved: whether it was.
+        ended_by: what ended it, `solved`, `steps`, `seconds` or `hopeless`; None before the end.
         steps_to_solve, seconds_to_solve: None where it was not.
         seconds: wall time of training, validations included.
         validation_seconds: of which validations.
@@ -35,9 +37,10 @@ class Watch(pl.Callback):
 
     KEPT: ClassVar = ("curve", "steps_to_solve", "seconds_to_solve", "seconds", "validation_seconds", "tokens")
 
-    def __init__(self, solved_at: float | None):
-        self.solved_at = solved_at
+    def __init__(self, solved_at: float | None, budget: Budget | None = None):
+        self.solved_at, self.budget = solved_at, budget or Budget()
         self.solved = False
+        self.ended_by: str | None = None
         self.steps_to_solve: int | None = None
         self.seconds_to_solve: float | None = None
         self.seconds = self.validation_seconds = 0.0
@@ -54,7 +57,20 @@ class Watch(pl.Callback):
         self.tokens += batch.inputs.shape[0] * batch.inputs.shape[1] * trainer.world_size
         self.seconds = time.monotonic() - self._started
         if trainer.global_step >= trainer.max_steps:
-            trainer.should_stop = True
+            self._end(trainer, "steps")
+        elif self._on_any(trainer, self.budget.out_of_time(self.seconds)):
+            self._end(trainer, "seconds")
+
+    def _on_any(self, trainer: pl.Trainer, over: bool) -> bool:
+        """The clocks of several devices differ: they end together."""
+        if self.budget.seconds is None or trainer.world_size == 1:
+            return over
+        return bool(trainer.strategy.reduce_boolean_decision(over, all=False))
+
+    def _end(self, trainer: pl.Trainer, why: str) -> None:
+        """Lightning validates before it stops."""
+        trainer.should_stop = True
+        self.ended_by = why
 
     def on_validation_start(self, *_: Any) -> None:
         """Start the validation clock."""
@@ -67,11 +83,16 @@ class Watch(pl.Callback):
         self.seconds = now - self._started
         accuracy, loss = (float(trainer.callback_metrics[f"val/{name}"]) for name in ("accuracy", "loss"))
         self.curve.append({"step": trainer.global_step, "accuracy": accuracy, "loss": loss})
+        best_loss = min(point["loss"] for point in self.curve)
+        hopeless = self.budget.hopeless(trainer.global_step / trainer.max_steps, self.seconds, best_loss)
+        if self.ended_by is None and self._on_any(trainer, hopeless):
+            self._end(trainer, "hopeless")
         if self.solved_at is None:
             return
         good = bool(trainer.callback_metrics["val/accuracy"] >= self.solved_at)
         if good and self.steps_to_solve is not None:
-            self.solved = trainer.should_stop = True
+            self.solved = True
+            self._end(trainer, "solved")
         elif good:
             self.steps_to_solve, self.seconds_to_solve = trainer.global_step, self.seconds
         else:

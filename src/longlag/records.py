@@ -42,6 +42,7 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
         "command": None,
         "training_lags": [],
         "learning_curve": [],
+        "ended_by": None,
         "solved": False,
         "steps_to_solve": None,
         "sequences_to_solve": None,

@@ -3,25 +3,19 @@
 The only place that makes objects from configuration.
 """
 
-import logging
-import os
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.environments import SLURMEnvironment
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import malloc, ranks, records, wandb_runs
+from longlag import budget, malloc, ranks, records
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
@@ -32,19 +26,12 @@ from longlag.network import Network
 from longlag.records import Record
 from longlag.report import figures, summary
 from longlag.settings import plain
+from longlag.sizes import matched
 from longlag.stream import Streams, fixed_batches, generator
 from longlag.targets import build
 from longlag.tasks.task import Task
-from longlag.tracking import Wandb
-
-EXPECTED = (
-    ".*does not have many workers",  # batches cost next to nothing
-    ".*exists and is not empty",  # the run's own folder, which holds its record
-    "GPU available but not used",
-    r"It is recommended to use `self.log\(",  # with sync_dist; validation means are synchronised before they are logged
-    r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 with torch 2.13
-    "The `srun` command is available",  # a run outside of SLURM is none of its business
-)
+from longlag.tracking import tracking
+from longlag.trainer import all_threads, make_trainer, quietly, starts_processes
 
 
 class TrainedRun(NamedTuple):
@@ -84,13 +71,14 @@ def run(
     """
     torch.set_num_threads(cfg.runtime.threads or all_threads())
     malloc.use(cfg.runtime.get("malloc", "stock"))  # a run begun before there was a choice has none
-    torch.manual_seed(cfg.seed)
     the_task = make_task(cfg)
-    network = make_network(cfg, the_task)
+    sizes = sizes_to_match(cfg, the_task)
+    torch.manual_seed(cfg.seed)
+    network = make_network(cfg, the_task, sizes)
     lags = lags_to_test(cfg, the_task)
     training_lags = build(cfg.lag_mode, task=the_task)
     learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps, training_lags)
-    watch = Watch(the_task.solved_at)
+    watch = Watch(the_task.solved_at, budget.of(cfg, the_task.memoryless_loss))
     probe = ProbeGradients(partial(measure_gradients, network, the_task, cfg.seed))
     progress = ShowProgress(f"{model} · {task} · lag {cfg.lag}")
     checkpoints = Checkpoints(folder, cfg.runtime.checkpoint_seconds)
@@ -118,8 +106,8 @@ def run(
                 streams = Streams(the_task, training_lags, cfg.seed, cfg.batch_size, cfg.validation.sequences)
                 trainer.fit(learner, streams, ckpt_path=start, weights_only=True)
         finally:
-            record |= outcome(watch, cfg.batch_size) | {"training_lags": training_lags.until(trainer.global_step)}
-            record["cost"] = parameters(network) | cost(watch, probe, trainer)
+            record |= outcome(watch, cfg) | {"training_lags": training_lags.until(trainer.global_step)}
+            record["cost"] = parameters(network) | sizes | cost(watch, probe, trainer, cfg.batch_size)
             record |= gradients(probe)
         if is_first:
             record["best_step"] = load_weights(network, folder)
@@ -128,7 +116,6 @@ def run(
             record["cost"]["test_seconds"] = time.monotonic() - started
             probe.at(record["best_step"])
             record |= gradients(probe)
-            record["example"] = example(network, the_task, cfg.seed)
             figures.draw(record, folder)
             if sample := record["example"].get("sample"):
                 records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
@@ -152,7 +139,7 @@ def load(folder: str | Path) -> TrainedRun:
     trained_on, found = record.get("data", {}).get("sha256"), task.provenance.get("sha256")
     if trained_on != found:
         raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
-    network = make_network(cfg, task)
+    network = make_network(cfg, task, sizes_to_match(cfg, task))
     load_weights(network, Path(folder))
     return TrainedRun(network.eval(), task, record)
 
@@ -163,9 +150,15 @@ def make_task(cfg: DictConfig) -> Task:
     return task
 
 
-def make_network(cfg: DictConfig, task: Task) -> Network:
-    """The network: the core that `model` describes, between the task's read-in and read-out."""
-    return Network(task, partial(build, cfg.model))
+def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None) -> Network:
+    """The network: the core that `model` describes, `sizes` apart, between the task's read-in and read-out."""
+    return Network(task, partial(build, cfg.model, **(sizes or {})))
+
+
+def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
+    """The widths that make `budget.parameters`; none where it is null. Raises ValueError where there are none."""
+    wanted = OmegaConf.select(cfg, "budget.parameters")
+    return {} if wanted is None else matched(lambda **sizes: make_network(cfg, task, sizes), cfg.model, wanted)
 
 
 def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
@@ -174,44 +167,6 @@ def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
     for lag in lags:
         task.on_curve(lag)
     return lags
-
-
-def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """The Lightning Trainer."""
-    try:
-        with quietly():
-            trainer: pl.Trainer = build(
-                cfg.trainer,
-                accelerator=accelerator(cfg.trainer.accelerator),
-                default_root_dir=str(folder),  # under SLURM, Lightning takes up what it finds there
-                max_steps=cfg.max_steps,
-                max_epochs=-1,
-                val_check_interval=cfg.validation.every,
-                check_val_every_n_epoch=None,  # counts steps, not epochs: the stream has no end
-                num_sanity_val_steps=0,
-                logger=False,
-                callbacks=callbacks,
-                enable_checkpointing=False,  # see Checkpoints
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                use_distributed_sampler=False,
-                plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
-            )
-    except MisconfigurationException as error:
-        raise ValueError(f"trainer: {error}") from error
-    if cfg.batch_size % trainer.world_size:
-        raise ValueError(f"batch_size={cfg.batch_size} cannot be shared evenly among {trainer.world_size} devices")
-    return trainer
-
-
-def starts_processes(trainer: pl.Trainer) -> bool:
-    """Whether the run takes several processes that nobody has started. Raises ValueError for several machines."""
-    cluster = trainer.strategy.cluster_environment if trainer.world_size > 1 else None
-    if cluster is None or cluster.creates_processes_externally:
-        return False
-    if trainer.num_nodes > 1:
-        raise ValueError(f"trainer.num_nodes={trainer.num_nodes} needs srun or torchrun to start a process per device")
-    return True
 
 
 def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool, arguments: tuple[Any, ...]) -> Record:
@@ -236,21 +191,15 @@ def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool,
     return ended
 
 
-def accelerator(asked: str) -> str:
-    """`auto` is an NVIDIA GPU or the CPU. Raises ValueError where a GPU is asked for and there is none."""
-    if asked == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    if asked == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        raise ValueError("trainer: there is no GPU here; use trainer=auto or trainer=cpu")
-    return asked
-
-
 def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:
-    """The test score at the trained lag and the lag curve, on the test stream."""
+    """The test score at the trained lag, the lag curve and an example, on the test stream; nothing without sequences."""
+    if not cfg.eval.sequences:
+        return {}
     with showing_test(len(lags)) as tell:
         test = score(network, task, cfg.seed, cfg.eval.sequences)
         curve = over_lags(network, task, lags, cfg.seed, cfg.eval.sequences, tell, test)
-    return {"test": {**test, **task.baselines, "sequences": cfg.eval.sequences}, "lag_curve": curve}
+    shown = example(network, task, cfg.seed)
+    return {"test": {**test, **task.baselines, "sequences": cfg.eval.sequences}, "lag_curve": curve, "example": shown}
 
 
 def measure_gradients(network: Network, task: Task, seed: int, step: int) -> Profile:
@@ -274,65 +223,28 @@ def example(network: Network, task: Task, seed: int) -> dict[str, Any]:
     return task.part("test").example(predict, generator(seed, "example", 0))
 
 
-def outcome(watch: Watch, batch_size: int) -> dict[str, Any]:
+def outcome(watch: Watch, cfg: DictConfig) -> dict[str, Any]:
     """How it learned, whether it was solved and what that took, as the record has it."""
     steps = watch.steps_to_solve
     return {
         "learning_curve": watch.curve,
+        "ended_by": budget.last_of(cfg) if watch.ended_by == "steps" else watch.ended_by,
         "solved": watch.solved,
         "steps_to_solve": steps,
-        "sequences_to_solve": None if steps is None else steps * batch_size,
+        "sequences_to_solve": None if steps is None else steps * cfg.batch_size,
         "seconds_to_solve": watch.seconds_to_solve,
     }
 
 
-def cost(watch: Watch, probe: ProbeGradients, trainer: pl.Trainer) -> dict[str, Any]:
+def cost(watch: Watch, probe: ProbeGradients, trainer: pl.Trainer, batch_size: int) -> dict[str, Any]:
     """Time and memory of the training, as the record has it; tokens per second are of the training steps alone."""
     stepping = watch.seconds - watch.validation_seconds - probe.seconds
     return {
         "steps": trainer.global_step,
+        "sequences": trainer.global_step * batch_size,
         "seconds": watch.seconds,
         "validation_seconds": watch.validation_seconds,
         "probe_seconds": probe.seconds,
         "tokens_per_second": watch.tokens / stepping if stepping > 0 else None,
         "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
     }
-
-
-@contextmanager
-def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Iterator[list[Logger]]:
-    """The loggers of the run. W&B gets the results at the end and is closed whatever happens."""
-    loggers = []
-    for name, node in cfg.logger.items():
-        if name == "wandb":
-            named = wandb_runs.named(record)
-            loggers.append(
-                build(node, name=named["name"], id=wandb_runs.run_id(folder, record), run_config=named["config"])
-            )
-        else:
-            loggers.append(build(node, save_dir=str(folder)))
-    ours = [logger for logger in loggers if isinstance(logger, Wandb)]
-    for logger in ours:
-        logger.declare((*task.measures, *task.derived(dict.fromkeys(task.measures, 0.0))))
-    try:
-        yield loggers
-    finally:
-        for logger in ours:
-            logger.log_results(record, [folder / name for name in figures.PICTURES if (folder / name).exists()])
-            logger.close(ok=record["status"] == "finished")
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without Lightning's messages about what we do on purpose; they are no news to the user."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in EXPECTED:
-            warnings.filterwarnings("ignore", message=message)
-        yield
-
-
-def all_threads() -> int:
-    """As many as the machine has cores, or OMP_NUM_THREADS."""
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

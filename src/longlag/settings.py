@@ -54,10 +54,15 @@ RANGES = {
     "warmup_steps": Range(whole=True, low=0),
     "validation.every": COUNT,
     "validation.sequences": COUNT,
-    "eval.sequences": COUNT,
+    "eval.sequences": Range(whole=True, low=0),
+    "budget.parameters": Range(whole=True, low=1, null=True),
+    "budget.sequences": Range(whole=True, low=1, null=True),
+    "budget.seconds": Range(whole=False, low=0, above=True, null=True),
+    "budget.give_up_at": Range(whole=False, low=0, above=True, high=1, null=True),
     "runtime.threads": Range(whole=True, low=1, null=True),
     "model.hidden_size": COUNT,
     "model.num_layers": COUNT,
+    "model.feed_forward_size": Range(whole=True, low=1, null=True),
     "model.dropout": Range(whole=False, low=0, high=1),
     "model.t_max": POSITIVE,
     "task.payload": COUNT,
@@ -86,7 +91,7 @@ CHOICES = {
 }
 TOP_LEVEL = {
     *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
-    *("resume", "runtime", "model", "task", "lag_mode", "trainer", "logger"),
+    *("budget", "resume", "runtime", "model", "task", "lag_mode", "trainer", "logger"),
 }
 
 

@@ -1,16 +1,21 @@
 """Weights & Biases: online when it can be, offline when not, and never the reason that a run is lost."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import wandb
-from pytorch_lightning.loggers import WandbLogger
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from longlag import wandb_runs
 from longlag.records import Record, first_line
+from longlag.report import figures
+from longlag.targets import build
+from longlag.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -87,3 +92,26 @@ def _start(*where: Any, **given: Any) -> Any:
     except RuntimeError as error:
         log.warning("W&B: %s; the run goes on without it", first_line(error))
         return wandb.init(mode="disabled")
+
+
+@contextmanager
+def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Iterator[list[Logger]]:
+    """The loggers of the run. W&B gets the results at the end and is closed whatever happens."""
+    loggers = []
+    for name, node in cfg.logger.items():
+        if name == "wandb":
+            named = wandb_runs.named(record)
+            loggers.append(
+                build(node, name=named["name"], id=wandb_runs.run_id(folder, record), run_config=named["config"])
+            )
+        else:
+            loggers.append(build(node, save_dir=str(folder)))
+    ours = [logger for logger in loggers if isinstance(logger, Wandb)]
+    for logger in ours:
+        logger.declare((*task.measures, *task.derived(dict.fromkeys(task.measures, 0.0))))
+    try:
+        yield loggers
+    finally:
+        for logger in ours:
+            logger.log_results(record, [folder / name for name in figures.PICTURES if (folder / name).exists()])
+            logger.close(ok=record["status"] == "finished")

@@ -13,14 +13,18 @@ import torch
 
 from longlag import malloc
 from longlag.network import Network
+from longlag.sizes import count
 
 PACKAGES = ("longlag", "torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 
 
 def parameters(network: Network) -> dict[str, int]:
-    """Trainable numbers in the whole network and in its core."""
-    count = {name: sum(p.numel() for p in module.parameters()) for name, module in network.named_children()}
-    return {"parameters": sum(count.values()), "core_parameters": count["core"]}
+    """Trainable numbers in the whole network, in its core and in its read-out, the head."""
+    return {
+        "parameters": count(network),
+        "core_parameters": count(network.core),
+        "head_parameters": count(network.read_out),
+    }
 
 
 def watch_memory(device: torch.device) -> None:

@@ -21,6 +21,7 @@ class Transformer(nn.Module):
         positions: `rope` (Su et al. 2021), `sinusoidal` (Vaswani et al. 2017) or `none`.
         dropout: probability of dropping what a block adds to the stream.
         init: `torch` alone.
+        feed_forward_size: hidden units of the feed-forward; None: 4 hidden_size.
 
     Raises:
         ValueError: where the sizes do not divide, or `positions` or `init` is unknown.
@@ -35,14 +36,16 @@ class Transformer(nn.Module):
         positions: str = "rope",
         dropout: float = 0.0,
         init: str = "torch",
+        feed_forward_size: int | None = None,
     ):
         super().__init__()
         check_scheme("transformer", init)
         _check_sizes(hidden_size, num_heads, positions)
         self.hidden_size, self.positions = hidden_size, positions
         self.read_in = nn.Linear(input_size, hidden_size)
+        inner = feed_forward_size or 4 * hidden_size
         self.blocks = nn.ModuleList(
-            Block(hidden_size, num_heads, dropout, rotary=positions == "rope") for _ in range(num_layers)
+            Block(hidden_size, num_heads, inner, dropout, rotary=positions == "rope") for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(hidden_size)
 
@@ -59,16 +62,14 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + feed-forward(norm(x))."""
 
-    def __init__(self, hidden_size: int, num_heads: int, dropout: float, rotary: bool):
+    def __init__(self, hidden_size: int, num_heads: int, inner: int, dropout: float, rotary: bool):
         super().__init__()
         self.num_heads, self.rotary = num_heads, rotary
         self.norm_attention = nn.LayerNorm(hidden_size)
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.project = nn.Linear(hidden_size, hidden_size)
         self.norm_feed_forward = nn.LayerNorm(hidden_size)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(hidden_size, 4 * hidden_size), nn.GELU(), nn.Linear(4 * hidden_size, hidden_size)
-        )
+        self.feed_forward = nn.Sequential(nn.Linear(hidden_size, inner), nn.GELU(), nn.Linear(inner, hidden_size))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

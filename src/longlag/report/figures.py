@@ -116,7 +116,8 @@ def forecasts(record: Record) -> Figure:
 
 def draw(record: Record, folder: Path) -> None:
     """Write the pictures of a run."""
-    save(lag_curve(record), folder / PICTURE)
+    if record["lag_curve"]:
+        save(lag_curve(record), folder / PICTURE)
     if record["gradient"]:
         save(gradient(record), folder / GRADIENT)
     if "forecasts" in record["example"]:
@@ -126,8 +127,8 @@ def draw(record: Record, folder: Path) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Write a picture atomically."""
     with replacing(path) as temporary:
-        fast = {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}
-        figure.savefig(temporary, dpi=150, format=path.suffix[1:], **fast)
+        quick = {"compress_level": 1} if path.suffix == ".png" else None
+        figure.savefig(temporary, dpi=150, format=path.suffix[1:], pil_kwargs=quick)
 
 
 def terminal_lag_curve(record: Record, color: bool) -> str:
