@@ -192,7 +192,7 @@ def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool,
 
 
 def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:
-    """The test score at the trained lag, the lag curve and an example, on the test stream; nothing without sequences."""
+    """The test score at the trained lag, the lag curve and an example; without test sequences, nothing."""
     if not cfg.eval.sequences:
         return {}
     with showing_test(len(lags)) as tell:

@@ -13,6 +13,7 @@ from longlag.records import Record
 log = logging.getLogger(__name__)
 
 NOT_ASKED = ("seed", "logger", "runtime")  # of a configuration: what makes no other cell
+TARGET = "_target_"
 OF_THE_TRAINER = ("precision", "gradient_clip_val")  # what makes one
 
 
@@ -109,13 +110,26 @@ def _whole(value: Any) -> Any:
 def _difference(asked: str, family: Iterable[str]) -> str:
     """The settings of a cell that others of the same task, model and lag have otherwise.
 
-    `lr` speaks for an `optimizer.lr` that is the same.
+    `lr` speaks for an `optimizer.lr` that is the same, and the name of what is made, `lag_mode=Uniform`, for those
+    settings that others have no use for.
     """
     ours, all_of_them = json.loads(asked), [json.loads(other) for other in family]
-    varies = [key for key in ours if any(other.get(key) != ours[key] for other in all_of_them)]
+    varies = [key for key in ours if any(_otherwise(other, ours, key) for other in all_of_them)]
     heads = {key: key.rpartition(".")[2] for key in varies}
     said = [key for key, head in heads.items() if key == head or head not in ours or ours[head] != ours[key]]
-    return " ".join(f"{key}={ours[key]}" for key in said)
+    return " ".join(f"{key.removesuffix('.' + TARGET)}={_short(key, ours[key])}" for key in said)
+
+
+def _otherwise(other: dict[str, Any], ours: dict[str, Any], key: str) -> bool:
+    """Whether a setting is another one there; one of something else is not to be compared."""
+    made = f"{key.rpartition('.')[0]}.{TARGET}"
+    same_kind = key == made or other.get(made) == ours.get(made)
+    return same_kind and other.get(key) != ours[key]
+
+
+def _short(key: str, value: Any) -> Any:
+    """Of what is made, its name."""
+    return str(value).rpartition(".")[2] if key.endswith(TARGET) else value
 
 
 def flattened(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import uniplot
 from matplotlib import colormaps
@@ -127,8 +128,8 @@ def draw(record: Record, folder: Path) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Write a picture atomically."""
     with replacing(path) as temporary:
-        quick = {"compress_level": 1} if path.suffix == ".png" else None
-        figure.savefig(temporary, dpi=150, format=path.suffix[1:], pil_kwargs=quick)
+        quick: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}
+        figure.savefig(temporary, dpi=150, format=path.suffix[1:], **quick)
 
 
 def terminal_lag_curve(record: Record, color: bool) -> str:

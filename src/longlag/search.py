@@ -1,0 +1,149 @@
+"""The memory horizon: the largest lag at which a model trains to the solved criterion within its budget.
+
+Found by search instead of a grid: the lag is doubled until training fails, then bisected on a log scale. A lag holds
+where at least half of its seeds solve the task, and is taken to hold for all shorter ones. Needs no torch.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from longlag.records import Record
+
+
+class Trial(NamedTuple):
+    """One training run of a search.
+
+    Attributes:
+        lag, seed: of the run.
+        solved: whether it met the criterion within the budget.
+        ended_by: what ended it, as the record has it; or its status where it did not finish.
+        short_of_time: whether it failed with more of its sequences left than of its seconds.
+        seconds: that it trained.
+    """
+
+    lag: int
+    seed: int
+    solved: bool
+    ended_by: str
+    short_of_time: bool
+    seconds: float
+
+
+def trial(record: Record) -> Trial:
+    """What a run says of its lag; one that diverged, or failed for want of memory, did not solve it."""
+    solved, cost = record["solved"], record["cost"]
+    ended_by = record["ended_by"] if record["status"] == "finished" else record["status"]
+    short = not solved and _share(record, "seconds") > _share(record, "sequences")
+    return Trial(record["lag"], record["seed"], solved, ended_by, short, cost.get("seconds", 0.0))
+
+
+def _share(record: Record, what: str) -> float:
+    """How much was used of a part of the budget."""
+    limit = record["config"]["budget"][what]
+    return record["cost"].get(what, 0.0) / limit if limit else 0.0
+
+
+class Search:
+    """Asks for trials until the horizon lies between two lags that are at most a factor `resolution` apart.
+
+    A lag is decided as soon as the seeds that are left could not change it; those are not run.
+
+    Args:
+        first_lag: to begin with, and the smallest that is tried.
+        max_lag: the largest that is tried.
+        seeds: at each lag, 0 to seeds - 1; at least half must solve it.
+        resolution: above 1.
+    """
+
+    def __init__(self, first_lag: int, max_lag: int, seeds: int, resolution: float):
+        self.first_lag, self.max_lag, self.seeds, self.resolution = first_lag, max_lag, seeds, resolution
+        self.needed = math.ceil(seeds / 2)
+        self.trials: list[Trial] = []
+
+    def tell(self, trial: Trial) -> None:
+        """A trial has ended."""
+        self.trials.append(trial)
+
+    def ask(self) -> list[tuple[int, int]]:
+        """The lag and the seed of each trial that is wanted now; none where the search has ended."""
+        lag = self._next()
+        if lag is None:
+            return []
+        solved, failed = self._count(lag)
+        begun = solved + failed
+        undecided = min(self.needed - solved, self.seeds - self.needed + 1 - failed)
+        return [(lag, seed) for seed in range(begun, begun + undecided)]
+
+    def _next(self) -> int | None:
+        """The lag to try: twice the largest that holds; where one fails above it, halfway between the two."""
+        low, high = self.bracket
+        if high is None:
+            if low is None:
+                return self.first_lag
+            return None if low == self.max_lag else min(2 * low, self.max_lag)
+        if low is None or high <= low * self.resolution or high - low == 1:
+            return None
+        return min(max(round(math.sqrt(low * high)), low + 1), high - 1)
+
+    @property
+    def bracket(self) -> tuple[int | None, int | None]:
+        """The largest lag that holds below the smallest that does not, and that one; None where there is none yet."""
+        fails = min((lag for lag in self._lags() if self.holds(lag) is False), default=None)
+        below = (lag for lag in self._lags() if self.holds(lag) and (fails is None or lag < fails))
+        return max(below, default=None), fails
+
+    def holds(self, lag: int) -> bool | None:
+        """Whether a lag holds; None where that is open."""
+        solved, failed = self._count(lag)
+        if solved >= self.needed:
+            return True
+        return False if failed > self.seeds - self.needed else None
+
+    def _count(self, lag: int) -> tuple[int, int]:
+        here = [trial.solved for trial in self.trials if trial.lag == lag]
+        return sum(here), len(here) - sum(here)
+
+    def _lags(self) -> Iterator[int]:
+        return iter(sorted({trial.lag for trial in self.trials}))
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the search has come to, as JSON can hold it.
+
+        `memory_horizon` is the largest lag that holds, null below `first_lag`. From `low` on down every trial solved
+        its lag, from `high` on up none did; null where that is not so of any lag tried. `censored_by` says what else
+        than the model ended it: `max_lag`, or `seconds` where the failures at the next lag ran out of time first.
+        """
+        value, fails = self.bracket
+        failures, successes = ([t.lag for t in self.trials if t.solved is how] for how in (False, True))
+        unbroken = [lag for lag in self._lags() if lag < min(failures, default=math.inf)]
+        hopeless = [lag for lag in self._lags() if lag > max(successes, default=0)]
+        late = [t.short_of_time for t in self.trials if t.lag == fails and not t.solved]
+        by_time = "seconds" if late and all(late) else None
+        return {
+            "memory_horizon": value,
+            "low": max(unbroken, default=None),
+            "high": min(hopeless, default=None),
+            "censored_by": "max_lag" if fails is None else by_time,
+            "seconds": sum(t.seconds for t in self.trials),
+            "trials": [t._asdict() for t in sorted(self.trials)],
+        }
+
+    def __str__(self) -> str:
+        """The bracket, in words."""
+        low, high = self.bracket
+        solved = "nothing solved yet" if low is None else f"solved at {low}"
+        return solved + (f", not at {high}" if high else "")
+
+
+def in_words(found: dict[str, Any], first_lag: int) -> str:
+    """The horizon, what the trials around it came to, and what else than the model ended the search."""
+    value, low, high = (found[name] for name in ("memory_horizon", "low", "high"))
+    said = [f"every trial solved its lag up to {low}"] if low else []
+    said += [f"none from {high} on"] if high else []
+    said += {"max_lag": ["max_lag was reached"], "seconds": ["beyond it time ran out before the sequences"]}.get(
+        found["censored_by"], []
+    )
+    least = "" if value is None else f"{value} or more" if found["censored_by"] else str(value)
+    return f"{least or f'below {first_lag}'} ({'; '.join(said)})"
