@@ -135,7 +135,7 @@ def changed(config: dict, key: str, value: object) -> dict:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("logger", {}), ("runtime.threads", 3), ("trainer.accelerator", "cpu"), ("trainer.strategy", "ddp"),
-     ("trainer.devices", 2), ("trainer.num_nodes", 2), ("trainer.log_every_n_steps", 7)],
+     ("trainer.devices", 2), ("trainer.num_nodes", 2), ("trainer.log_every_n_steps", 7), ("published", {"value": 1})],
 )  # fmt: skip
 def test_hash_is_of_what_was_asked_not_of_where_it_ran(config: dict, key: str, value: object):
     assert records.config_hash(changed(config, key, value)) == records.config_hash(config)

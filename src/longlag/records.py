@@ -20,6 +20,7 @@ FILE = "record.json"
 WEIGHTS = "model.ckpt"
 SAMPLE = "sample.txt"
 LOCK = ".lock"
+NOT_ASKED = ("logger", "published", "runtime", "trainer")  # settings that make no other run; of the trainer, most
 Record = dict[str, Any]
 
 
@@ -61,7 +62,7 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
 
 def config_hash(config: dict[str, Any]) -> str:
     """Names what was asked for: two runs with one hash differ at most in where and how fast they ran."""
-    asked = {key: value for key, value in config.items() if key not in ("logger", "runtime", "trainer")}
+    asked = {key: value for key, value in config.items() if key not in NOT_ASKED}
     asked["trainer"] = {key: config["trainer"].get(key) for key in ("precision", "gradient_clip_val")}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -91,7 +91,7 @@ CHOICES = {
 }
 TOP_LEVEL = {
     *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
-    *("budget", "resume", "runtime", "model", "task", "lag_mode", "trainer", "logger"),
+    *("budget", "published", "resume", "runtime", "model", "task", "lag_mode", "trainer", "logger"),
 }
 
 

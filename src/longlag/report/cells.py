@@ -12,7 +12,7 @@ from longlag.records import Record
 
 log = logging.getLogger(__name__)
 
-NOT_ASKED = ("seed", "logger", "runtime")  # of a configuration: what makes no other cell
+NOT_ASKED = ("seed", "logger", "published", "runtime")  # of a configuration: what makes no other cell
 TARGET = "_target_"
 OF_THE_TRAINER = ("precision", "gradient_clip_val")  # what makes one
 
