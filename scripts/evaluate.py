@@ -48,6 +48,8 @@ def with_overrides(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             raise ValueError(f"{override.input_line}: only {' and '.join(OURS)} can be changed here")
         OmegaConf.update(cfg, override.key_or_group, override.value())
     check(cfg)
+    if not cfg.eval.sequences:
+        raise ValueError("the run was made without test sequences; say how many, as in eval.sequences=256")
     return cfg
 
 

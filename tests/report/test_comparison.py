@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from made_up import failed, profile, run
+from made_up import failed, profile, run, untested
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D
@@ -105,3 +105,13 @@ def test_settings_tell_lines_apart_and_nothing_is_solved_without_a_score_to_reac
 def test_nothing_to_draw(runs):
     with pytest.raises(ValueError, match="none of the runs finished"):
         gap(cells(runs))
+
+
+@pytest.mark.parametrize("lags", [(100,), (30, 100)])
+def test_runs_without_a_test_have_a_gradient_alone(lags: tuple[int, ...]):
+    left, right = gap(cells([untested(lag=lag) for lag in lags])).axes
+    assert [each.get_label() for each in left.lines if each.get_label() in ("lstm", "chance")] == []
+    assert left.get_legend() is None
+    assert drawn(line(right, "lstm"))
+    left, _ = gap(cells([untested(lag=100), run(model="gru", lag=100)])).axes
+    assert "gru (1 of 1 solved)" in legend(left)

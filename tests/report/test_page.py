@@ -235,3 +235,16 @@ def test_nothing_to_report(tmp_path: Path):
         1,
         f"longlag: {tmp_path} holds no run: there is no record.json below it that can be read\n",
     )
+
+
+def untested(**given: object) -> dict:
+    return run(**given) | {"test": {}, "lag_curve": []}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lags", [(100,), (10, 100)])
+def test_runs_without_a_test(lags: tuple[int, ...]):
+    told = Outline(page([untested(lag=lag) for lag in lags], "tuning"))
+    assert "These runs were not tested: they drew no test data." in told.words["p"]
+    assert not any("Accuracy against lag" in words or "Trained once" in words for words in told.words["figcaption"])
+    both = page([untested(), untested(model="rnn", lag=300), run("gru")], "some")
+    assert "Accuracy at lag 100 (chance 0.125): gru 1.00." in both

@@ -116,3 +116,10 @@ def test_lag_table_has_a_row_for_each_lag():
     lines = shown(lag_table(CURVE))
     for lag in (50, 100, 200):
         assert line_with(f" {lag} ", lines).replace("│", " ").split() == [str(lag), "0.987", "0.125", "0.0412", "256"]
+
+
+def test_without_a_test_the_validation_speaks():
+    curve = [{"step": 50, "accuracy": 0.5, "loss": 1.0}, {"step": 100, "accuracy": 0.75, "loss": 0.5}]
+    lines = shown(table(record(cost=COST, learning_curve=curve, **SOLVED)))
+    assert "0.750   (no test)" in line_with("validation accuracy", lines)
+    assert "test accuracy" not in lines

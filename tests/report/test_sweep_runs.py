@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import wandb
 from conftest import train
-from made_up import failed, run
+from made_up import failed, run, untested
 from omegaconf import DictConfig, OmegaConf
 from wandb_files import offline_runs, sent_later
 from wandb_stub import Sent, Server
@@ -211,3 +211,9 @@ def test_a_sweep_in_two_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert its_own.summary["status"] == record["status"]
     assert [one.upserted["displayName"] for one in jobs["curve"]] == ["gru on copy", "lstm on copy"]
     assert "To send the sweep later: wandb sync" in output
+
+
+def test_runs_without_a_test_have_no_curve(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr(wandb, "init", lambda **_: pytest.fail("there is nothing to show"))
+    log_sweep([untested(seed=0), untested(seed=1)], "tuning", {})
+    assert caplog.messages == []

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_up import failed, run
+from made_up import failed, run, untested
 from rich.console import Console, RenderableType
 
 from longlag import records
@@ -209,3 +209,20 @@ def test_points():
         "training step": "", "over": "lag", "at": "50", "measure": "accuracy", "value": "1.0",
     }  # fmt: skip
     assert (rows[-1]["training step"], rows[-1]["at"], rows[-1]["value"]) == ("9", "100", "-2.0")
+
+
+def test_runs_without_a_test_have_no_accuracy():
+    runs = [untested(seed=0, steps=100), untested(seed=1, steps=None), untested(lag=30)]
+    few, many = table.rows(runs)
+    assert (few["lag"], many["lag"]) == (30, 100)
+    for column in ("accuracy", "chance", "loss", "accuracy horizon"):
+        assert many[column] is None
+        assert table.text(many, column) == ""
+    assert many["solved"].value == 0.5
+    assert many["log10 g(lag)/g(0)"] == Change(-2.5, -1.0)
+    assert "accuracy" not in shown(table.terminal([few, many]))
+    assert csv_rows([few, many])[0]["accuracy"] == ""
+    assert table.matrix(runs) == {}
+    with pytest.raises(ValueError, match="of the finished runs of one task"):
+        table.by_lag(runs)
+    assert table.by_lag([*runs, run(task="copy", model="gru")]).count("\n") == 3

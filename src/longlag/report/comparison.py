@@ -10,7 +10,7 @@ from matplotlib.ticker import StrMethodFormatter
 from longlag.report.cells import Cell
 from longlag.report.figures import GREY, decades
 from longlag.report.statistics import Estimate, mean
-from longlag.report.table import tested_at
+from longlag.report.table import tested_at, with_test
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito's
 MARKERS = "os^Dv<>Pp"  # nor is colour the only thing that tells two lines apart
@@ -23,7 +23,8 @@ def gap(cells: Sequence[Cell]) -> Figure:
 
     Left, accuracy with its 95% interval: of networks trained at each lag where there are several, of the networks
     trained at the one lag tested at each otherwise. Faint dots are single seeds. Right, log10 g(k) / g(0) at the
-    largest lag: solid before training, dotted after; where a line ends, the gradient is below resolution.
+    largest lag: solid before training, dotted after; where a line ends, the gradient is below resolution. Runs that
+    were not tested have no accuracy.
 
     Raises ValueError where no run is finished.
     """
@@ -35,7 +36,7 @@ def gap(cells: Sequence[Cell]) -> Figure:
     figure = Figure(figsize=(11, 4.4 * len(tasks)), layout="constrained")
     for task, (left, right) in zip(tasks, figure.subplots(len(tasks), 2, squeeze=False), strict=True):
         of_task = [cell for cell in finished if cell.task == task]
-        _accuracy(left, of_task, styles)
+        _accuracy(left, with_test(of_task), styles)
         _gradient(right, of_task, styles)
         left.set_title(task, loc="left", fontsize=11)
     return figure
@@ -58,7 +59,8 @@ def _accuracy(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
         axes.plot(*zip(*seeds, strict=True), marker, color=colour, alpha=0.25, markersize=3, linestyle="none")
         values = [estimate.value for estimate in means.values()]
         axes.plot(list(means), values, marker + "-", color=colour, markersize=4, label=name + _solved(ours))
-    axes.plot(*zip(*sorted(chance.items()), strict=True), "--", color=GREY, linewidth=0.8, label="chance")
+    if chance:
+        axes.plot(*zip(*sorted(chance.items()), strict=True), "--", color=GREY, linewidth=0.8, label="chance")
     if len(lags) == 1:
         axes.axvline(lags[0], color=GREY, linewidth=0.8, linestyle=":", label=f"trained at {lags[0]}")
     axes.set(xlabel="trained and tested at lag (steps)" if len(lags) > 1 else "tested at lag (steps)")
@@ -113,4 +115,5 @@ def _finish(axes: Axes) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)

@@ -125,9 +125,13 @@ def _section(heading: str, *parts: str) -> str:
 
 def _in_a_sentence(ours: Sequence[Cell]) -> str:
     """The scores at the largest lag."""
-    lag = max(cell.lag for cell in ours)
-    scores = [(cell.name, mean(run["test"]["accuracy"] for run in cell.finished)) for cell in ours if cell.lag == lag]
-    chance = next(cell for cell in ours if cell.lag == lag).finished[0]["test"]["chance"]
+    tested = table.with_test(ours)
+    if not tested:
+        return "<p>These runs were not tested: they drew no test data.</p>"
+    lag = max(cell.lag for cell in tested)
+    shown = [cell for cell in tested if cell.lag == lag]
+    scores = [(cell.name, mean(run["test"]["accuracy"] for run in cell.finished)) for cell in shown]
+    chance = shown[0].finished[0]["test"]["chance"]
     said = ", ".join(f"{name} {score.value:.2f}{_interval(score)}" for name, score in scores)
     return f"<p>Accuracy at lag {lag} (chance {chance:.3f}): {escape(said)}.</p>"
 

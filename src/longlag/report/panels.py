@@ -10,7 +10,7 @@ from longlag.report.cells import Cell
 from longlag.report.charts import Chart, Line, Point
 from longlag.report.figures import decades
 from longlag.report.statistics import Estimate, mean, median_to_solve, success_rate
-from longlag.report.table import tested_at
+from longlag.report.table import tested_at, with_test
 
 Styles = dict[str, int]  # the number of each model, the same in every panel
 
@@ -28,7 +28,7 @@ def headline(cells: Sequence[Cell], style: Styles) -> Chart:
 def trained(cells: Sequence[Cell], style: Styles) -> Chart:
     """Accuracy of networks trained and tested at each lag, with interval and single runs."""
     lines = []
-    for name, ours in _by_name(cells).items():
+    for name, ours in _by_name(with_test(cells)).items():
         means = {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in ours}
         dots = [(cell.lag, run["test"]["accuracy"]) for cell in ours for run in cell.finished]
         lines.append(_estimated(name, style[name], means, dots))
@@ -38,7 +38,7 @@ def trained(cells: Sequence[Cell], style: Styles) -> Chart:
 def tested(cells: Sequence[Cell], style: Styles) -> Chart:
     """Accuracy of the networks trained at the largest lag, tested at each."""
     lines, lag = [], max(cell.lag for cell in cells)
-    for name, ours in _by_name(cells, lag).items():
+    for name, ours in _by_name(with_test(cells), lag).items():
         dots = [(at["lag"], at["accuracy"]) for run in ours[0].finished for at in run["lag_curve"]]
         lines.append(_estimated(name, style[name], tested_at(ours[0].finished), dots))
     return _accuracy(f"Trained once, at lag {lag}", "tested at lag (steps)", cells, lines)
@@ -115,8 +115,9 @@ def _estimated(name: str, style: int, means: dict[int, Estimate], dots: Sequence
 
 
 def _accuracy(title: str, x: str, cells: Sequence[Cell], lines: Sequence[Line]) -> Chart:
-    chance = statistics.fmean(cell.finished[0]["test"]["chance"] for cell in cells)
-    return Chart(title, x, "accuracy", lines, y_range=(0, 1), level=(chance, "chance"))
+    chances = [cell.finished[0]["test"]["chance"] for cell in with_test(cells)]
+    level = (statistics.fmean(chances), "chance") if chances else None
+    return Chart(title, x, "accuracy", lines, y_range=(0, 1), level=level)
 
 
 def _mean_profile(profiles: Sequence[dict[int, float]]) -> list[Point]:

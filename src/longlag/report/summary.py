@@ -65,6 +65,8 @@ def _rows(record: Record) -> list[tuple[str, str]]:
         if len(positions := test.get("accuracy_by_position", [])) > 1:
             shares = " ".join(f"{accuracy:.2f}" for accuracy in positions)
             rows.append(("by position", f"{shares}   (worst: number {positions.index(min(positions)) + 1})"))
+    elif curve := record["learning_curve"]:
+        rows.append(("validation accuracy", f"{curve[-1]['accuracy']:.3f}   (no test)"))
     rows += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
     if cost.get("seconds") is not None:
         rows.append(("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s, {cost['parameters']:,} parameters"))

@@ -15,7 +15,7 @@ from longlag import wandb_runs
 from longlag.records import Record, first_line, shown
 from longlag.report.cells import Cell, cells
 from longlag.report.statistics import mean
-from longlag.report.table import tested_at
+from longlag.report.table import tested_at, with_test
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,11 @@ def log_sweep(records: Sequence[Record], group: str, settings: dict[str, Any]) -
     """Log the curves and the comparison; whatever W&B does, only a warning comes of it.
 
     Args:
-        records: of the sweep.
+        records: of the sweep; those without a test have nothing to show here.
         group: its name; with it the W&B runs have the same ids each time.
         settings: `project`, `entity`, `tags`, `dir`, `mode` and `timeout` of `conf/logger/wandb.yaml`.
     """
-    finished = [cell for cell in cells(records) if cell.finished]
+    finished = with_test(cells(records))
     lines: dict[tuple[str, str], list[Cell]] = {}
     for cell in finished:
         lines.setdefault((cell.task, cell.name), []).append(cell)

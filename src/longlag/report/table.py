@@ -89,10 +89,14 @@ def points(runs: Sequence[Record]) -> str:
 def matrix(runs: Sequence[Record]) -> dict[tuple[str, str], dict[int, dict[int, Estimate]]]:
     """Accuracy by task and model, then by the lag it was trained at, then by the lag it was tested at, over seeds."""
     matrices: dict[tuple[str, str], dict[int, dict[int, Estimate]]] = {}
-    for cell in cells(runs):
-        if cell.finished:
-            matrices.setdefault((cell.task, cell.name), {})[cell.lag] = tested_at(cell.finished)
+    for cell in with_test(cells(runs)):
+        matrices.setdefault((cell.task, cell.name), {})[cell.lag] = tested_at(cell.finished)
     return matrices
+
+
+def with_test(cells: Iterable[Cell]) -> list[Cell]:
+    """Those that have a test score; with eval.sequences=0 a run has none."""
+    return [cell for cell in cells if cell.finished and all(run["test"] for run in cell.finished)]
 
 
 def tested_at(runs: Sequence[Record]) -> dict[int, Estimate]:
@@ -107,7 +111,7 @@ def by_lag(runs: Sequence[Record]) -> str:
     In the last column log10 g(lag)/g(0) before training, at the largest lag. Raises ValueError where the finished runs
     are not of one task.
     """
-    finished = [cell for cell in cells(runs) if cell.finished]
+    finished = with_test(cells(runs))
     if len({cell.task for cell in finished}) != 1:
         raise ValueError("a table by lag is of the finished runs of one task")
     lags = sorted({cell.lag for cell in finished})
@@ -161,18 +165,25 @@ def _row(cell: Cell) -> Row:
         "runs": len(cell.finished),
         "not finished": len(cell.runs) - len(cell.finished) or None,
     }
-    return row | _measured(cell) if cell.finished else row
+    return row | _learned(cell) | (_scored(cell.finished) if with_test([cell]) else {}) if cell.finished else row
 
 
-def _measured(cell: Cell) -> Row:
-    done = cell.finished
+def _scored(done: Sequence[Record]) -> Row:
+    """What the test says."""
     return {
         "accuracy": mean(run["test"]["accuracy"] for run in done),
         "chance": done[0]["test"]["chance"],
         "loss": statistics.fmean(run["test"]["loss"] for run in done),
+        "accuracy horizon": median(accuracy_horizon(run) or 0 for run in done),
+    }
+
+
+def _learned(cell: Cell) -> Row:
+    """What training says."""
+    done = cell.finished
+    return {
         "solved": success_rate(done) if cell.solvable else None,
         "steps to solve": median_to_solve(done) or math.inf if cell.solvable else None,
-        "accuracy horizon": median(accuracy_horizon(run) or 0 for run in done),
         "log10 g(lag)/g(0)": _change(done, "log10_over_lag"),
         "decades per step": _change(done, "decades_per_step"),
         "gradient horizon": _change(done, "horizon"),
