@@ -155,3 +155,37 @@ def test_hash_does_not_depend_on_the_order_of_keys(config: dict):
     turned = json.loads(json.dumps(config), object_pairs_hook=lambda pairs: dict(reversed(pairs)))
     assert list(turned) != list(config)
     assert records.config_hash(turned) == records.config_hash(config)
+
+
+def learned(record: records.Record, curve: dict[int, float], status: str = "finished", **settings: object) -> dict:
+    points = [{"step": step, "accuracy": accuracy, "loss": 1.0} for step, accuracy in curve.items()]
+    config = record["config"] | {"max_steps": 100, "batch_size": 4} | settings
+    return record | {"learning_curve": points, "status": status, "config": config, "test": {"accuracy": 0.123}}
+
+
+def test_the_score_is_the_validation_accuracy_averaged_over_the_budget(record: records.Record):
+    assert records.score(learned(record, {50: 0.2, 100: 0.6})) == pytest.approx(0.4)
+    assert records.score(learned(record, {10: 0.2, 100: 0.6})) == pytest.approx(0.56)
+    assert records.score(learned(record, {10: 0.5, 20: 1.0})) == pytest.approx(0.95)  # solved: the rest counts as such
+    assert records.score(learned(record, {10: 0.5, 20: 1.0}, budget={"sequences": 83})) == pytest.approx(0.75)
+    assert records.score(learned(record, {10: 0.5, 20: 1.0}, budget={"sequences": 10**6})) == pytest.approx(0.95)
+    assert records.score(learned(record, {100: 1.0})) == 1.0
+
+
+def test_the_score_of_a_run_that_did_not_finish(record: records.Record):
+    assert records.score(learned(record, {50: 0.9}, status="diverged")) == 0.0
+    assert records.score(learned(record, {50: 0.9}, status="failed")) is None
+    assert records.score(learned(record, {50: 0.9}, status="interrupted")) is None
+
+
+def test_the_score_of_a_run_from_before_there_were_budgets(record: records.Record):
+    old = learned(record, {50: 0.2, 100: 0.6})
+    del old["config"]["budget"]
+    assert records.score(old) == pytest.approx(0.4)
+
+
+def test_accuracy_in_words(record: records.Record):
+    assert records.accuracy_in_words(record) == ""
+    tested = learned(record, {50: 0.9})
+    assert records.accuracy_in_words(tested) == "accuracy 0.123"
+    assert records.accuracy_in_words(tested | {"test": {}}) == "validation accuracy 0.900"

@@ -74,7 +74,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def _job(cfg: DictConfig) -> float | None:
-    """One run. Returns its test score, so that a Hydra sweeper can optimise it."""
+    """One run. Returns its score, of the validation alone, so that a Hydra sweeper can optimise it."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     of_sweep = hydra_config.mode == RunMode.MULTIRUN

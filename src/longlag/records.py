@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from longlag import budget
 
 SCHEMA = 1
 FILE = "record.json"
 WEIGHTS = "model.ckpt"
 SAMPLE = "sample.txt"
 LOCK = ".lock"
+BUDGETED = ("max_steps", "batch_size", "budget")  # the settings that the number of steps follows from
 NOT_ASKED = ("logger", "published", "runtime", "trainer")  # settings that make no other run; of the trainer, most
 Record = dict[str, Any]
 
@@ -154,9 +158,30 @@ def read(folder: str | Path) -> Record:
 
 
 def score(record: Record) -> float | None:
-    """The test score; None where there is none."""
-    accuracy: float | None = record["test"].get("accuracy")
-    return accuracy
+    """What tuning looks at, in [0, 1]: the validation accuracy, averaged over the steps of the budget.
+
+    Each validation speaks for the steps since the one before it, the last one also for those that the run did not take:
+    learning sooner counts, and so does ending well. 0 of a run that diverged; None of one that did not come to its end.
+    """
+    if record["status"] == "diverged":
+        return 0.0
+    if record["status"] != "finished" or not record["learning_curve"]:
+        return None
+    steps = budget.steps(OmegaConf.create({name: record["config"].get(name) for name in BUDGETED}))
+    passed, total, accuracy = 0, 0.0, 0.0
+    for point in record["learning_curve"]:
+        accuracy = point["accuracy"]
+        total += accuracy * (point["step"] - passed)
+        passed = point["step"]
+    return (total + accuracy * (steps - passed)) / steps
+
+
+def accuracy_in_words(record: Record) -> str:
+    """The test accuracy in words, or the last validation accuracy of a run without a test; empty without either."""
+    if record["test"]:
+        return f"accuracy {record['test']['accuracy']:.3f}"
+    curve = record["learning_curve"]
+    return f"validation accuracy {curve[-1]['accuracy']:.3f}" if curve else ""
 
 
 def first_line(error: BaseException) -> str:

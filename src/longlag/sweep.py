@@ -208,7 +208,8 @@ def _news(cell: Cell, returns: Sequence[JobReturn], cells: int, seconds: float) 
     if last.status == JobStatus.FAILED:
         how = records.first_line(last._return_value)
     else:
-        how = "ended" if last._return_value is None else f"accuracy {last._return_value:.3f}"
+        record = cell.record
+        how = (records.accuracy_in_words(record) if record else "") or "ended"
     failed = sum(done.status == JobStatus.FAILED for done in returns)
     left = seconds / len(returns) * (cells - len(returns))
     far = f"{len(returns)} of {cells} cells" + (f", {failed} failed" if failed else "")
