@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 
 from longlag.cli import errors_in_one_line
-from longlag.records import write_text
-from longlag.report import comparison, figures, table
+from longlag.records import Record, write_text
+from longlag.report import comparison, figures, pivot, table
 from longlag.report.cells import cells, find
 
 
@@ -26,11 +26,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
     parser.add_argument("--matrix", action="store_true", help="show accuracy by lag trained at and lag tested at, too")
+    parser.add_argument("--rows", metavar="KEYS", help="settings such as model,model.init: set the runs against …")
+    parser.add_argument("--columns", metavar="KEYS", help="… these, such as lag_mode, instead of a row for each cell")
     parser.add_argument("--figure", metavar="FILE", help="draw accuracy and gradient over lags (.png, .pdf or .svg)")
     parser.add_argument("--markdown", metavar="FILE", help="write a Markdown table; - is standard output")
     parser.add_argument("--csv", metavar="FILE", help="write comma-separated values; - is standard output")
     arguments = parser.parse_args()
     runs = find(arguments.folders)
+    if arguments.rows or arguments.columns:
+        _set_against(runs, arguments)
+        return
     rows = table.rows(runs)
     if "-" not in (arguments.markdown, arguments.csv):
         console = Console(width=None if sys.stdout.isatty() else 200)
@@ -42,6 +47,18 @@ def main() -> None:
         figures.save(comparison.gap(cells(runs)), Path(arguments.figure))
     for target, form in ((arguments.markdown, table.markdown), (arguments.csv, table.comma_separated)):
         _write(target, form, rows)
+
+
+def _set_against(runs: Sequence[Record], arguments: argparse.Namespace) -> None:
+    if not (arguments.rows and arguments.columns):
+        raise ValueError("--rows and --columns go together")
+    made = pivot.pivot(runs, arguments.rows.split(","), arguments.columns.split(","))
+    if arguments.markdown == "-":
+        sys.stdout.write(pivot.markdown(made))
+        return
+    Console(width=None if sys.stdout.isatty() else 200).print(pivot.terminal(made))
+    if arguments.markdown:
+        write_text(Path(arguments.markdown), pivot.markdown(made))
 
 
 def _write(target: str | None, form: Callable[[Sequence[table.Row]], str], rows: Sequence[table.Row]) -> None:

@@ -1,0 +1,99 @@
+"""Runs set against two sets of settings: which of them make the difference? Reads records alone; needs no torch."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from rich.markup import escape
+from rich.table import Table
+
+from longlag.records import Record
+from longlag.report.cells import TARGET, flattened
+from longlag.report.statistics import mean
+
+
+class Pivot(NamedTuple):
+    """A table of runs.
+
+    Attributes:
+        down: the settings that tell the rows apart; across: those that tell the columns apart.
+        columns: the values of those across, a tuple each.
+        rows: the values of those down, and an entry for each column: accuracy, and how many of the runs were solved.
+    """
+
+    down: Sequence[str]
+    across: Sequence[str]
+    columns: list[tuple[str, ...]]
+    rows: list[tuple[tuple[str, ...], list[str]]]
+
+
+def pivot(runs: Iterable[Record], down: Sequence[str], across: Sequence[str]) -> Pivot:
+    """Mean accuracy over the finished runs of each place, in the order of the values.
+
+    Args:
+        runs: with or without a test; without one the validation accuracy counts.
+        down, across: names of settings, `model` and `task` among them; `lag_mode` is the name of what is made.
+
+    Raises:
+        ValueError: where no run has finished, or a run has no such setting.
+    """
+    places: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Record]] = {}
+    for run in runs:
+        if run["status"] == "finished":
+            place = tuple(tuple(_value(run, name) for name in names) for names in (down, across))
+            places.setdefault((place[0], place[1]), []).append(run)
+    if not places:
+        raise ValueError("no run has finished: there is nothing to compare")
+    rows, columns = (sorted({place[side] for place in places}, key=_in_order) for side in (0, 1))
+    entries = {row: [_entry(places.get((row, column), [])) for column in columns] for row in rows}
+    return Pivot(down, across, columns, list(entries.items()))
+
+
+def _in_order(values: tuple[str, ...]) -> list[tuple[float, str]]:
+    """Numbers by their size, and before names."""
+    return [(float(value) if value.replace(".", "", 1).isdigit() else math.inf, value) for value in values]
+
+
+def terminal(table: Pivot) -> Table:
+    """For the terminal."""
+    shown = Table(*table.down, *(escape(title) for title in _titles(table)))
+    for names, entries in table.rows:
+        shown.add_row(*map(escape, [*names, *entries]))
+    return shown
+
+
+def markdown(table: Pivot) -> str:
+    """As a Markdown table."""
+    lines = [[*table.down, *_titles(table)], ["---"] * (len(table.down) + len(table.columns))]
+    lines += [[*(f"`{name}`" for name in names), *entries] for names, entries in table.rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _titles(table: Pivot) -> list[str]:
+    named = [
+        [f"{name.rpartition('.')[2]} {value}" for name, value in zip(table.across, column, strict=True)]
+        for column in table.columns
+    ]
+    return [", ".join(column) for column in named]
+
+
+def _value(run: Record, name: str) -> str:
+    """Of a setting, in words."""
+    if name in ("model", "task"):
+        return str(run[name])
+    settings = flattened(run["config"])
+    made = settings.get(f"{name}.{TARGET}")
+    if made is None and name not in settings:
+        raise ValueError(f"{name}: the runs have no such setting")
+    return str(made).rpartition(".")[2].lower() if made else str(settings[name])
+
+
+def _entry(runs: list[Record]) -> str:
+    if not runs:
+        return ""
+    accuracy = mean(_accuracy(run) for run in runs).value
+    return f"{accuracy:.2f} ({sum(run['solved'] for run in runs)}/{len(runs)})"
+
+
+def _accuracy(run: Record) -> float:
+    return float(run["test"]["accuracy"] if run["test"] else run["learning_curve"][-1]["accuracy"])
