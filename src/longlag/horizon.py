@@ -101,7 +101,7 @@ class Horizon(Sweeper):
                     raise ValueError(f"{cell.name}: {records.first_line(returns[cell.number]._return_value)}")
                 line.search.tell(trial(record))
                 line.about |= {"model": record["model"], "task": record["task"], "budget": record["config"]["budget"]}
-            for line in lines:
+            for line in dict.fromkeys(line for line, _, _ in wanted):
                 log.info("%s: %s", line.name, line.search)
 
     def _search(self) -> Search:
