@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from longlag.search import Search, Trial, in_words, trial
+from longlag.search import Search, Trial, in_words, markdown, trial
 
 
 def search(solves, first_lag=4, max_lag=2048, seeds=3, resolution=1.1, **of_a_trial) -> Search:
@@ -35,13 +35,13 @@ def test_takes_few_trials():
 def test_everything_is_solved():
     found = search(lambda *_: True, max_lag=1000).found
     assert (found["memory_horizon"], found["high"], found["censored_by"]) == (1000, None, "max_lag")
-    assert in_words(found, 4) == "1000 or more (every trial solved its lag up to 1000; max_lag was reached)"
+    assert in_words(found) == "1000 or more (every trial solved its lag up to 1000; max_lag was reached)"
 
 
 def test_nothing_is_solved():
     found = search(lambda *_: False).found
     assert (found["memory_horizon"], found["low"], found["high"]) == (None, None, 4)
-    assert in_words(found, 4) == "below 4 (none from 4 on)"
+    assert in_words(found) == "below 4 (none from 4 on)"
     assert len(found["trials"]) == 2  # the third could not change it
 
 
@@ -78,8 +78,8 @@ def test_the_interval_is_wide_where_seeds_differ():
 def test_time_that_ran_out_is_said():
     found = search(lambda lag, _: lag <= 100, ended_by="seconds", short_of_time=True).found
     assert found["censored_by"] == "seconds"
-    assert "or more" in in_words(found, 4)
-    assert "time ran out" in in_words(found, 4)
+    assert "or more" in in_words(found)
+    assert "time ran out" in in_words(found)
 
 
 def test_goes_on_with_what_it_is_told():
@@ -117,3 +117,15 @@ def test_the_resolution_is_a_factor():
     coarse, fine = (search(lambda lag, _: lag <= 1000, resolution=by).found for by in (2, 1.02))
     assert coarse["memory_horizon"] == 512
     assert math.isclose(fine["memory_horizon"], 1000, rel_tol=0.02)
+
+
+def test_a_table_for_readers():
+    one, other = (search(lambda lag, _, edge=edge: lag <= edge).found for edge in (30, 5000))
+    lines = markdown(
+        [
+            {"model": "rnn", "overrides": ["task=copy", "model=rnn"], **one},
+            {"model": "lstm", "overrides": ["task=copy", "lr=1", "model=lstm"], **other},
+        ]
+    ).splitlines()
+    assert lines[2].startswith("| `lstm lr=1` | 2048 or more | 2048 | – |")
+    assert lines[3].startswith("| `rnn` | 30 | 30 | 32 |")

@@ -5,6 +5,7 @@ Needs no torch.
 
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from longlag import records, resume
-from longlag.search import Search, in_words, trial
+from longlag.search import Search, entries, in_words, names, trial
 from longlag.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -56,9 +57,9 @@ class Horizon(Sweeper):
     """
 
     def __init__(self, first_lag: int, max_lag: int, seeds: int, resolution: float):
-        for name, value, least in (("first_lag", first_lag, 1), ("max_lag", max_lag, first_lag), ("seeds", seeds, 1)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"hydra.sweeper.{name} must be a whole number of at least {least}, got {value}")
+        for name, value, low in (("first_lag", first_lag, 1), ("max_lag", max_lag, first_lag), ("seeds", seeds, 1)):
+            if not isinstance(value, int) or value < low:
+                raise ValueError(f"hydra.sweeper.{name} must be a whole number of at least {low}, got {value}")
         if not resolution > 1:
             raise ValueError(f"hydra.sweeper.resolution must be above 1, got {resolution}")
         self.first_lag, self.max_lag, self.seeds, self.resolution = first_lag, max_lag, seeds, resolution
@@ -83,7 +84,7 @@ class Horizon(Sweeper):
             self._go_on(lines)
         found = [{**line.about, **line.search.found} for line in lines]
         records.write_text(folder / FILE, json.dumps(found, indent=1) + "\n")
-        show(found, self.first_lag, folder)
+        show(found, folder)
         return found
 
     def _go_on(self, lines: Sequence[Line]) -> None:
@@ -117,23 +118,15 @@ class Horizon(Sweeper):
         return [list(words) for words in batch]
 
 
-def show(found: Sequence[dict[str, Any]], first_lag: int, folder: Path) -> None:
+def show(found: Sequence[dict[str, Any]], folder: Path) -> None:
     """A table, where there are several, and a line for each."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     if len(found) > 1:
         table = Table("model", "task", "memory horizon", "every trial solved up to", "none solved from", "trials", "s")
-        for one in found:
-            ends = (str(one[name] or "–") for name in ("low", "high"))
-            more = " or more" if one["censored_by"] and one["memory_horizon"] else ""
-            value = f"{one['memory_horizon'] or f'below {first_lag}'}{more}"
-            table.add_row(one["model"], one["task"], value, *ends, str(len(one["trials"])), f"{one['seconds']:.0f}")
+        for name, one in zip(names(found), found, strict=True):
+            table.add_row(name, one["task"], *entries(one))
         console.print(table)
     console.print(f"searches {records.shown(folder.absolute() / FILE)}", highlight=False, soft_wrap=True)
-    for one in found:
-        words = in_words(one, first_lag)
-        console.print(
-            f"memory_horizon of {one['model']} on {one['task']}: {words}; {len(one['trials'])} trials",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+    for name, one in zip(names(found), found, strict=True):
+        said = f"memory_horizon of {name} on {one['task']}: {in_words(one)}; {len(one['trials'])} trials"
+        console.print(said, highlight=False, soft_wrap=True, markup=False)

@@ -5,7 +5,7 @@ where at least half of its seeds solve the task, and is taken to hold for all sh
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from longlag.records import Record
@@ -137,13 +137,44 @@ class Search:
         return solved + (f", not at {high}" if high else "")
 
 
-def in_words(found: dict[str, Any], first_lag: int) -> str:
+def in_words(found: dict[str, Any]) -> str:
     """The horizon, what the trials around it came to, and what else than the model ended the search."""
-    value, low, high = (found[name] for name in ("memory_horizon", "low", "high"))
+    low, high = found["low"], found["high"]
     said = [f"every trial solved its lag up to {low}"] if low else []
     said += [f"none from {high} on"] if high else []
-    said += {"max_lag": ["max_lag was reached"], "seconds": ["beyond it time ran out before the sequences"]}.get(
-        found["censored_by"], []
+    why = {"max_lag": ["max_lag was reached"], "seconds": ["beyond it time ran out before the sequences"]}
+    return f"{least(found)} ({'; '.join(said + why.get(found['censored_by'], []))})"
+
+
+def markdown(found: Sequence[dict[str, Any]]) -> str:
+    """What several searches came to, as a Markdown table; the farthest first."""
+    lines = [
+        ["model", "memory horizon", "every trial solved up to", "none solved from", "trials", "seconds"],
+        ["---"] * 6,
+    ]
+    rows = sorted(zip(names(found), found, strict=True), key=lambda row: -(row[1]["memory_horizon"] or 0))
+    lines += [[f"`{name}`", *entries(one)] for name, one in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def names(found: Sequence[dict[str, Any]]) -> list[str]:
+    """The models, and the settings that tell one search from the others."""
+    common = set.intersection(*(set(one["overrides"]) for one in found))
+    own = (
+        [word for word in one["overrides"] if word not in common and word != f"model={one['model']}"] for one in found
     )
-    least = "" if value is None else f"{value} or more" if found["censored_by"] else str(value)
-    return f"{least or f'below {first_lag}'} ({'; '.join(said)})"
+    return [" ".join([one["model"], *words]) for one, words in zip(found, own, strict=True)]
+
+
+def entries(found: dict[str, Any]) -> list[str]:
+    """Of a table: the horizon, its interval, the trials and the seconds they took."""
+    ends = (str(found[name] or "–") for name in ("low", "high"))
+    return [least(found), *ends, str(len(found["trials"])), f"{found['seconds']:.0f}"]
+
+
+def least(found: dict[str, Any]) -> str:
+    """The horizon, and whether it may lie farther."""
+    value = found["memory_horizon"]
+    if value is None:
+        return f"below {min(t['lag'] for t in found['trials'])}"
+    return f"{value} or more" if found["censored_by"] else str(value)
