@@ -55,3 +55,11 @@ def test_ten_symbols(model: str):
     ((steps, accuracy),) = re.findall(said, README)
     assert int(steps.replace(",", "")) == record["steps_to_solve"]
     assert float(accuracy) == pytest.approx(record["test"]["accuracy"], abs=5e-4)
+
+
+def test_ten_thousand_steps():
+    (path,) = (RESULTS / "ten_thousand").rglob("record.json")
+    record = json.loads(path.read_text())
+    assert (record["lag"], record["solved"], record["test"]["accuracy"]) == (10_000, True, 1.0)
+    assert f"solved after {record['steps_to_solve']} steps, in eight minutes" in README
+    assert round(record["seconds_to_solve"] / 60) == 8
