@@ -4,37 +4,12 @@ Of each record.json below FOLDER a copy goes to TO, under the same folder name: 
 picture shows, and of the gradient the first and the last measurement alone.
 """
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from longlag.cli import errors_in_one_line
-from longlag.records import FILE, Record, read, write_text
-
-POINT = ("lag", "accuracy", "loss", "chance", "sequences")
-
-
-def small(record: Record) -> Record:
-    """The record without what is not needed to show it."""
-    ends = {
-        end["step"]
-        for end in (record["gradient_scalars"] or [{"step": None}])[:: max(1, len(record["gradient_scalars"]) - 1)]
-    }
-    return record | {
-        "lag_curve": [_kept(point, POINT) for point in record["lag_curve"]],
-        "gradient": [_rounded(point) for point in record["gradient"] if point["step"] in ends],
-        "gradient_scalars": [_rounded(one) for one in record["gradient_scalars"] if one["step"] in ends],
-        "learning_curve": [_rounded(point) for point in record["learning_curve"]],
-    }
-
-
-def _kept(point: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return _rounded({name: point[name] for name in names if name in point})
-
-
-def _rounded(point: dict[str, Any]) -> dict[str, Any]:
-    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in point.items()}
+from longlag.records import FILE, read
+from longlag.report.kept import keep
 
 
 def main(arguments: list[str]) -> None:
@@ -46,9 +21,7 @@ def main(arguments: list[str]) -> None:
     if not paths:
         raise FileNotFoundError(f"{source} holds no run: there is no {FILE} below it")
     for path in paths:
-        folder = target / path.parent.name
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / FILE, json.dumps(small(read(path.parent)), separators=(",", ":")) + "\n")
+        keep(read(path.parent), target / path.parent.name)
     print(f"{len(paths)} records in {target}")
 
 
