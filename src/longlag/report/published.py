@@ -1,0 +1,211 @@
+"""Figures of the literature, and what a run makes of them. Reads records alone; needs no torch.
+
+A preset in `conf/experiment/published` states the figure; the record of its run is held against it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+from rich.markup import escape
+from rich.table import Table
+
+from longlag.records import Record
+
+AGREES, BETTER, DIFFERS, FAILED, NOT_RUN = "agrees", "better", "differs", "failed", "not run"
+SIDES = ("lower", "higher", None)
+SIZES = ("small", "large")
+COLUMNS = ("preset", "source", "figure", "published", "accepted", "measured", "ratio", "verdict")
+LISTED = ("preset", "source", "figure", "published", "accepted", "on one core", "size")
+
+
+class Published(NamedTuple):
+    """A figure of the literature, as a preset states it.
+
+    Attributes:
+        source: the paper, and where in it.
+        figure: of the record, dotted: `sequences_to_solve`, `test.loss`.
+        value: as it was published.
+        tolerance: a factor above 1: from value / tolerance to value x tolerance, what is measured agrees.
+        better: `lower` or `higher`, the side on which what lies beyond that is better; None: on both it differs.
+        protocol: what is done otherwise here.
+        reason: why what is measured differs; None where it does not, or nobody knows.
+        minutes: that the run takes one CPU core, about.
+        size: `small`, or `large`: run only when it is asked for.
+    """
+
+    source: str
+    figure: str
+    value: float
+    tolerance: float
+    better: str | None
+    protocol: str
+    reason: str | None
+    minutes: float
+    size: str
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any] | None) -> Self:
+        """From the settings of a run. Raises ValueError, in one line, where they do not state a figure."""
+        given = dict(settings or {})
+        if given.keys() != set(cls._fields):
+            wrong = sorted(given.keys() ^ set(cls._fields))
+            raise ValueError(f"published must have {', '.join(cls._fields)}: see {', '.join(map(str, wrong))}")
+        stated = cls(**given)
+        for problem in stated._problems():
+            raise ValueError(f"published.{problem}")
+        return stated
+
+    def _problems(self) -> Iterable[str]:
+        for name in ("source", "figure", "protocol"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                yield f"{name} must be words, got {getattr(self, name)}"
+        for name, low in (("value", 0), ("tolerance", 1), ("minutes", 0)):
+            number = getattr(self, name)
+            if not isinstance(number, int | float) or isinstance(number, bool) or not low < number < math.inf:
+                yield f"{name} must be a number above {low}, got {number}"
+        if self.better not in SIDES:
+            yield f"better must be lower, higher or null, got {self.better}"
+        if self.size not in SIZES:
+            yield f"size must be small or large, got {self.size}"
+        if self.reason is not None and (not isinstance(self.reason, str) or not self.reason.strip()):
+            yield f"reason must be words or null, got {self.reason}"
+
+    @property
+    def low(self) -> float:
+        """The smallest value that agrees."""
+        return self.value / self.tolerance
+
+    @property
+    def high(self) -> float:
+        """The largest value that agrees."""
+        return self.value * self.tolerance
+
+    def verdict(self, measured: float | None) -> str:
+        """AGREES, BETTER or DIFFERS; what has no value, such as the steps of a run that solved nothing, differs."""
+        if measured is None:
+            return DIFFERS
+        if self.low <= measured <= self.high:
+            return AGREES
+        return BETTER if self.better == ("lower" if measured < self.low else "higher") else DIFFERS
+
+
+class Judgement(NamedTuple):
+    """What became of a preset.
+
+    Attributes:
+        name: of the preset.
+        published: what it states.
+        verdict: AGREES, BETTER or DIFFERS; FAILED where the run did not come to its end, NOT_RUN where there is none.
+        measured: the figure of the record; None where it has none.
+        note: what there is to say instead.
+    """
+
+    name: str
+    published: Published
+    verdict: str
+    measured: float | None = None
+    note: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to explain: the run came to its end, and where it differs the preset says why."""
+        return self.verdict in (AGREES, BETTER) or (self.verdict == DIFFERS and self.published.reason is not None)
+
+
+def judge(name: str, published: Published, record: Record | None) -> Judgement:
+    """Hold the record of a preset's run, if there is one, against the figure that the preset states."""
+    if record is None:
+        return Judgement(name, published, NOT_RUN)
+    if record["status"] == "diverged":  # a result, and not a failure of the machinery
+        return Judgement(name, published, DIFFERS, note=f"diverged: {record['error']}")
+    if record["status"] != "finished":
+        return Judgement(name, published, FAILED, note=f"{record['status']}: {record['error']}")
+    measured = _at(record, published.figure)
+    note = None if measured is not None else _nothing(record, published.figure)
+    return Judgement(name, published, published.verdict(measured), measured, note)
+
+
+def terminal(judgements: Sequence[Judgement]) -> Table:
+    """The table for the terminal."""
+    shown = Table(*COLUMNS)
+    for judgement in judgements:
+        shown.add_row(*map(escape, _row(judgement)))
+    return shown
+
+
+def terminal_list(presets: Mapping[str, Published]) -> Table:
+    """What there is to run, for the terminal."""
+    shown = Table(*LISTED)
+    for name, stated in presets.items():
+        cells = name, stated.source, stated.figure, number(stated.value), _accepted(stated), cost(stated), stated.size
+        shown.add_row(*map(escape, cells))
+    return shown
+
+
+def remarks(judgements: Iterable[Judgement]) -> dict[str, list[str]]:
+    """What is done otherwise, what came of it and why it differs, in words; with each the presets it is said of."""
+    said: dict[str, list[str]] = {}
+    for judgement in judgements:
+        parts = [judgement.published.protocol]
+        if judgement.note:
+            parts.append(f"Here: {judgement.note}.")
+        if judgement.verdict == DIFFERS:
+            parts.append(f"It differs: {judgement.published.reason or 'nobody has found out why.'}")
+        said.setdefault(" ".join(" ".join(parts).split()), []).append(judgement.name)
+    return said
+
+
+def markdown(judgements: Sequence[Judgement]) -> str:
+    """The table and the remarks, as a page has them."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    lines += [(f"`{name}`", *rest) for name, *rest in map(_row, judgements)]
+    table = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    said = (f"- {', '.join(f'`{name}`' for name in names)}: {words}\n" for words, names in remarks(judgements).items())
+    return table + "\n" + "".join(said)
+
+
+def cost(stated: Published) -> str:
+    """How long it takes, in words."""
+    return f"{stated.minutes:g} min" if stated.minutes < 90 else f"{stated.minutes / 60:.1f} h"
+
+
+def number(value: float) -> str:
+    """As people read it: whole numbers in full, others with four digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _row(judgement: Judgement) -> tuple[str, ...]:
+    stated, measured = judgement.published, judgement.measured
+    known = ("–", "–") if measured is None else (number(measured), f"{measured / stated.value:.2g}")
+    verdict = judgement.verdict + (f" ({cost(stated)})" if judgement.verdict == NOT_RUN else "")
+    return (judgement.name, stated.source, stated.figure, number(stated.value), _accepted(stated), *known, verdict)
+
+
+def _accepted(stated: Published) -> str:
+    """What does not differ: a range, or its end alone where everything on the other side is better."""
+    low, high = (number(round(end) if isinstance(stated.value, int) else end) for end in (stated.low, stated.high))
+    match stated.better:
+        case "lower":
+            return f"up to {high}"
+        case "higher":
+            return f"from {low}"
+    return f"{low} to {high}"
+
+
+def _at(record: Record, figure: str) -> float | None:
+    """A figure of the record. Raises ValueError where it has no such figure."""
+    found: Any = record
+    for name in figure.split("."):
+        if not isinstance(found, dict) or name not in found:
+            raise ValueError(f"published.figure={figure}: a record of {record['task']} has no such figure")
+        found = found[name]
+    value: float | None = found
+    return value
+
+
+def _nothing(record: Record, figure: str) -> str:
+    """Why a figure has no value."""
+    if not figure.endswith("_to_solve"):
+        return f"no {figure} could be measured"
+    return f"not solved in {record['cost']['steps'] * record['config']['batch_size']:,} sequences"
