@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from longlag import records, resume
+from longlag import records, resume, tuned
 from longlag.settings import check
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,15 @@ def _job(cfg: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     of_sweep = hydra_config.mode == RunMode.MULTIRUN
+    choices, given = hydra_config.runtime.choices, list(hydra_config.overrides.task)
     try:
+        if why := tuned.shortcoming(cfg, choices, given):
+            log.warning("%s", why)
+        cfg = tuned.applied(cfg, choices, given)
         if of_sweep:
             plan = resume.of_cell(cfg, folder, _names(hydra_config))
         elif cfg.resume:
-            plan = resume.of_run(cfg, list(hydra_config.overrides.task))
+            plan = resume.of_run(cfg, given)
         else:
             plan = resume.Plan(cfg, folder, _names(hydra_config), begun=None)
         if plan.ended:

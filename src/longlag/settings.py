@@ -91,14 +91,20 @@ CHOICES = {
 }
 TOP_LEVEL = {
     *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
-    *("budget", "published", "resume", "runtime", "model", "task", "lag_mode", "trainer", "logger"),
+    *("budget", "published", "resume", "runtime", "tune", "tuned", "model", "task", "lag_mode", "trainer", "logger"),
 }
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """What a run is asked for, resolved, as plain values: all settings but the folder to go on with."""
+    """What a run is asked for, resolved, as plain values.
+
+    All settings but the folder to go on with and what a sweep is to tune; `tuned`, a name, where it was applied.
+    """
     values: Any = OmegaConf.to_container(cfg, resolve=True)
-    values.pop("resume", None)
+    for name in ("resume", "tune"):
+        values.pop(name, None)
+    if not isinstance(values.get("tuned"), str):
+        values.pop("tuned", None)
     return values
 
 

@@ -15,8 +15,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
-from longlag import records, resume
+from longlag import records, resume, tuned, tuning
 from longlag.records import Record
 from longlag.settings import plain
 
@@ -38,8 +39,14 @@ class Cell(NamedTuple):
 
     @property
     def settings(self) -> DictConfig:
-        """What the run gets to see."""
-        return OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+        """What the run is made of, with what was tuned for its model."""
+        whole = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+        return tuned.applied(whole, self.choices, self.config.hydra.overrides.task)
+
+    @property
+    def choices(self) -> DictConfig:
+        """Of Hydra's groups."""
+        return self.config.hydra.runtime.choices
 
     @property
     def folder(self) -> Path:
@@ -78,11 +85,17 @@ class Sweep(Launcher):
         returns: dict[int, JobReturn] = {}
         try:
             with self.at_work(len(job_overrides)):
-                cells += self.cells(job_overrides, initial_job_idx)
+                made = self.cells(job_overrides, initial_job_idx)
+                tune = made[0].settings.get("tune")
+                if tune:
+                    tuning.check([(cell.choices, cell.settings) for cell in made], self.config.hydra)
+                cells += made
                 self.finish(cells, returns)
         finally:
             sum_up(cells, returns)
         track(cells)
+        if tune:
+            returns |= self._tuned(cells)
         return self._returned(cells, returns)
 
     @contextmanager
@@ -127,6 +140,17 @@ class Sweep(Launcher):
         HydraConfig.instance().cfg = before
         return Cell(number, name, config)
 
+    def _tuned(self, cells: Sequence[Cell]) -> dict[int, JobReturn]:
+        """Choose from these trials and all before them. Returns the score, 0, of each that diverged: it is a trial."""
+        statuses = {cell.number: record["status"] for cell in cells if (record := cell.record)}
+        if any(statuses.get(cell.number) not in resume.ENDED for cell in cells):
+            log.warning("nothing is tuned: not all trials came to their end")
+        else:
+            for shown in tuning.conclude(cells[0].settings, self.config.hydra):
+                _console().print(shown, highlight=False, soft_wrap=isinstance(shown, str), markup=False)
+        diverged = JobReturn(status=JobStatus.COMPLETED, _return_value=0.0)
+        return {number: diverged for number, status in statuses.items() if status == "diverged"}
+
     def _returned(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> list[JobReturn]:
         """What Hydra's sweepers get: a score each, or an error that says how many failed."""
         failed = sum(done.status == JobStatus.FAILED for done in returns.values())
@@ -165,12 +189,10 @@ class InProcess(Sweep):
 
 def sum_up(cells: Sequence[Cell], returns: Mapping[int, JobReturn]) -> None:
     """The table of all there is, the report, and a line for each cell that did not come to its end."""
-    from rich.console import Console
-
     from longlag.report import page, table
 
     found = [(cell, cell.record) for cell in cells]
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = _console()
     lines = [line for cell, record in found for line in _shortcomings(cell, record, returns.get(cell.number))]
     if there := [record for _, record in found if record]:
         console.print(table.terminal(table.rows(there)))
@@ -179,6 +201,10 @@ def sum_up(cells: Sequence[Cell], returns: Mapping[int, JobReturn]) -> None:
         lines.append(f"report       {records.shown(folder.absolute() / 'report.html')}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def _shortcomings(cell: Cell, record: Record | None, done: JobReturn | None) -> Iterator[str]:

@@ -248,3 +248,12 @@ def test_runs_without_a_test(lags: tuple[int, ...]):
     assert not any("Accuracy against lag" in words or "Trained once" in words for words in told.words["figcaption"])
     both = page([untested(), untested(model="rnn", lag=300), run("gru")], "some")
     assert "Accuracy at lag 100 (chance 0.125): gru 1.00." in both
+
+
+def test_models_that_were_not_tuned_beside_those_that_were():
+    runs = [run(), run("rnn"), run("gru")]
+    for one in runs[:2]:
+        one["config"]["tuned"] = "copy"
+    assert "copy: tuned was lstm, rnn; not gru." in page(runs, "t")
+    assert "tuned was" not in page(runs[:2], "t")
+    assert "tuned was" not in page(runs[2:], "t")

@@ -91,6 +91,9 @@ def _unequal(runs: Sequence[Record], task: str) -> Iterator[str]:
     if sizes[-1] > 1.1 * sizes[0]:
         yield _warning(f"{task}: the models differ in size, from {sizes[0]:,} to {sizes[-1]:,} parameters.")
     budgets = sorted({run["config"].get("max_steps", 0) * run["config"].get("batch_size", 0) for run in runs})
+    tuned, every = ({run["model"] for run in runs if run["config"].get("tuned") or some} for some in (False, True))
+    if tuned and tuned < every:
+        yield _warning(f"{task}: tuned was {', '.join(sorted(tuned))}; not {', '.join(sorted(every - tuned))}.")
     if len(budgets) > 1:
         yield _warning(f"{task}: the budgets differ, from {budgets[0]:,} to {budgets[-1]:,} sequences.")
 
