@@ -177,7 +177,7 @@ def number(value: float) -> str:
 
 def _row(judgement: Judgement) -> tuple[str, ...]:
     stated, measured = judgement.published, judgement.measured
-    known = ("–", "–") if measured is None else (number(measured), f"{measured / stated.value:.2g}")
+    known = ("–", "–") if measured is None else (number(measured), f"{measured / stated.value:.3g}")
     verdict = judgement.verdict + (f" ({cost(stated)})" if judgement.verdict == NOT_RUN else "")
     return (judgement.name, stated.source, stated.figure, number(stated.value), _accepted(stated), *known, verdict)
 
