@@ -41,6 +41,11 @@ WITHOUT_MEMORY = {  # REFERENCES: K ln 8 / (T + 2 K), and the variance of the su
 }
 
 
+@pytest.fixture(scope="module")
+def known() -> dict[str, verify.Preset]:
+    return verify.presets()
+
+
 def stated(**changes: object) -> Published:
     return Published.of(STATED | changes)
 
@@ -162,15 +167,13 @@ def test_line_without_memory(name: str, line: float):
     assert baselines["memoryless_" + given.figure.removeprefix("test.").removeprefix("memoryless_")] == line
 
 
-def test_presets_are_runs_of_their_own():
+def test_presets_are_runs_of_their_own(known: dict[str, verify.Preset]):
     """Two of one configuration would share a folder when they go on."""
-    known = verify.presets()
     assert list(known) == NAMES
     assert len({preset.config_hash for preset in known.values()}) == len(known)
 
 
-def test_without_names_the_small_ones_are_chosen():
-    known = verify.presets()
+def test_without_names_the_small_ones_are_chosen(known: dict[str, verify.Preset]):
     small = verify.chosen([], known, large=False)
     assert {known[name].published.size for name in small} == {"small"}
     assert sum(known[name].published.minutes for name in small) <= 20
@@ -178,8 +181,7 @@ def test_without_names_the_small_ones_are_chosen():
     assert verify.chosen(["tallec_copy_t500", "tallec_copy_t500"], known, large=False) == ["tallec_copy_t500"]
 
 
-def test_the_page_is_of_the_records_kept():
-    known = verify.presets()
+def test_the_page_is_of_the_records_kept(known: dict[str, verify.Preset]):
     judged = [judge(name, known[name].published, _kept(name)) for name in NAMES]
     assert published.markdown(judged) in (ROOT / "docs" / "published.md").read_text(encoding="utf-8")
     assert {path.name for path in KEPT.glob("*")} <= set(NAMES)
