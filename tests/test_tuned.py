@@ -12,6 +12,7 @@ from longlag.records import config_hash
 from longlag.report import table
 from longlag.report.cells import find
 from longlag.settings import check, plain
+from longlag.tuning import choose
 
 HOW = {
     "trials": 2,
@@ -190,3 +191,14 @@ def test_untuned_and_tuned_stand_beside_each_other(tmp_path: Path):
     assert "tuned=copy" in said
     code, said = train(tmp_path, "--config-dir", ".", "resume=sweep")
     assert "2 of 2 cells have come to their end already" in said
+
+
+def test_what_ships_is_what_its_trials_say():
+    results = CONF.parent / "docs" / "results"
+    for path in (CONF / "tuned").glob("*.yaml"):
+        shipped = OmegaConf.load(path)
+        if path.stem != "none":
+            runs = find([results / f"tune_{path.stem}"])
+            found = choose(runs, ["lr"])
+            assert shipped.models == {model: tuning.tried[0].settings for model, tuning in found.items()}
+            assert all(run["test"] == {} for run in runs)
