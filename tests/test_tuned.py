@@ -24,7 +24,7 @@ HOW = {
 SMALL = ("max_steps=2", "validation.every=2", "validation.sequences=16", "eval.sequences=16", "logger=none", "lag=5")
 
 
-def written(folder: Path, task: str = "copy", **settings: dict) -> Path:
+def written(folder: Path, task: str = "mine", **settings: dict) -> Path:
     """A file of a tuning in the configuration `folder`."""
     return tuned.write(task, settings, dict.fromkeys(settings, HOW), folder / "tuned")
 
@@ -33,7 +33,7 @@ def composed(folder: Path, *overrides: str) -> DictConfig:
     return compose(f"hydra.searchpath=[file://{folder}]", *overrides)
 
 
-def settings(folder: Path, *overrides: str, model: str = "lstm", name: str = "copy") -> DictConfig:
+def settings(folder: Path, *overrides: str, model: str = "lstm", name: str = "mine") -> DictConfig:
     """What a run gets, of overrides on the command line."""
     return tuned.applied(composed(folder, *overrides), {"model": model, "tuned": name}, overrides)
 
@@ -42,9 +42,9 @@ def test_hydra_reads_what_was_written(tmp_path: Path):
     path = written(
         tmp_path, lstm={"lr": 0.03, "trainer.gradient_clip_val": None}, gru={"lr": 0.001, "model.init": "torch"}
     )
-    cfg = composed(tmp_path, "tuned=copy").tuned
-    assert path == tmp_path / "tuned" / "copy.yaml"
-    assert (cfg.task, cfg.models.gru) == ("copy", {"lr": 0.001, "model.init": "torch"})
+    cfg = composed(tmp_path, "tuned=mine").tuned
+    assert path == tmp_path / "tuned" / "mine.yaml"
+    assert (cfg.task, cfg.models.gru) == ("mine", {"lr": 0.001, "model.init": "torch"})
     assert OmegaConf.to_container(cfg, resolve=True)["how"] == {"lstm": HOW, "gru": HOW}
     assert list(path.parent.iterdir()) == [path]
 
@@ -53,8 +53,8 @@ def test_a_model_tuned_again_is_replaced_and_the_others_stay(tmp_path: Path, cap
     written(tmp_path, lstm={"lr": 0.03}, gru={"lr": 0.001})
     before = written(tmp_path, rnn={"lr": 0.003}).read_text()
     assert written(tmp_path, rnn={"lr": 0.003}).read_text() == before
-    tuned.write("copy", {"gru": {"lr": 0.5}}, {"gru": HOW | {"trials": 7}}, tmp_path / "tuned")
-    cfg = composed(tmp_path, "tuned=copy").tuned
+    tuned.write("mine", {"gru": {"lr": 0.5}}, {"gru": HOW | {"trials": 7}}, tmp_path / "tuned")
+    cfg = composed(tmp_path, "tuned=mine").tuned
     assert {model: each.lr for model, each in cfg.models.items()} == {"gru": 0.5, "lstm": 0.03, "rnn": 0.003}
     assert {model: each.trials for model, each in cfg.how.items()} == {"gru": 7, "lstm": 2, "rnn": 2}
     (said,) = caplog.messages
@@ -63,19 +63,19 @@ def test_a_model_tuned_again_is_replaced_and_the_others_stay(tmp_path: Path, cap
 
 @pytest.mark.parametrize("text", ["models: [", "a: 1\n", "models: {}\nhow: {lstm: {trials: 1}}\n", "models: 3\n"])
 def test_a_file_that_is_none_is_not_overwritten(tmp_path: Path, text: str):
-    path = tmp_path / "tuned" / "copy.yaml"
+    path = tmp_path / "tuned" / "mine.yaml"
     path.parent.mkdir()
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"copy\.yaml is not what a tuning writes: move it away"):
+    with pytest.raises(ValueError, match=r"mine\.yaml is not what a tuning writes: move it away"):
         written(tmp_path, lstm={"lr": 0.1})
     assert path.read_text() == text
 
 
 def test_one_written_by_hand_is_kept(tmp_path: Path):
     (tmp_path / "tuned").mkdir()
-    (tmp_path / "tuned" / "copy.yaml").write_text("models:\n  gru: {lr: 0.5}\n")
+    (tmp_path / "tuned" / "mine.yaml").write_text("models:\n  gru: {lr: 0.5}\n")
     written(tmp_path, lstm={"lr": 0.1})
-    assert composed(tmp_path, "tuned=copy").tuned.models == {"gru": {"lr": 0.5}, "lstm": {"lr": 0.1}}
+    assert composed(tmp_path, "tuned=mine").tuned.models == {"gru": {"lr": 0.5}, "lstm": {"lr": 0.1}}
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path):
@@ -86,23 +86,23 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path):
 
 def test_the_command_line_goes_first_the_model_last(tmp_path: Path):
     written(tmp_path, lstm={"lr": 0.03, "trainer.gradient_clip_val": None}, gru={"lr": 0.5})
-    cfg = settings(tmp_path, "tuned=copy")
-    assert (cfg.lr, cfg.optimizer.lr, cfg.trainer.gradient_clip_val, cfg.tuned) == (0.03, 0.03, None, "copy")
-    cfg = settings(tmp_path, "tuned=copy", "lr=0.7")
-    assert (cfg.lr, cfg.trainer.gradient_clip_val, cfg.tuned) == (0.7, None, "copy")
-    cfg = settings(tmp_path, "tuned=copy", "lr=0.7", "++trainer.gradient_clip_val=2")
+    cfg = settings(tmp_path, "tuned=mine")
+    assert (cfg.lr, cfg.optimizer.lr, cfg.trainer.gradient_clip_val, cfg.tuned) == (0.03, 0.03, None, "mine")
+    cfg = settings(tmp_path, "tuned=mine", "lr=0.7")
+    assert (cfg.lr, cfg.trainer.gradient_clip_val, cfg.tuned) == (0.7, None, "mine")
+    cfg = settings(tmp_path, "tuned=mine", "lr=0.7", "++trainer.gradient_clip_val=2")
     assert (cfg.lr, cfg.trainer.gradient_clip_val, plain(cfg).get("tuned")) == (0.7, 2, None)
     check(cfg)
 
 
 def test_nested_settings_are_settings(tmp_path: Path):
     (tmp_path / "tuned").mkdir()
-    (tmp_path / "tuned" / "copy.yaml").write_text("models: {lstm: {lr: 0.5, trainer: {gradient_clip_val: 3}}}\n")
-    cfg = settings(tmp_path, "tuned=copy")
+    (tmp_path / "tuned" / "mine.yaml").write_text("models: {lstm: {lr: 0.5, trainer: {gradient_clip_val: 3}}}\n")
+    cfg = settings(tmp_path, "tuned=mine")
     assert (cfg.lr, cfg.trainer.gradient_clip_val, cfg.trainer.accelerator) == (0.5, 3, "auto")
 
 
-@pytest.mark.parametrize("asked", [(), ("tuned=none",), ("tuned=copy", "model=rnn")])
+@pytest.mark.parametrize("asked", [(), ("tuned=none",), ("tuned=mine", "model=rnn")])
 def test_where_nothing_is_applied_the_run_is_what_it_was_before_there_was_tuning(
     tmp_path: Path, asked: tuple[str, ...]
 ):
@@ -114,30 +114,33 @@ def test_where_nothing_is_applied_the_run_is_what_it_was_before_there_was_tuning
 
 def test_what_is_applied_makes_another_run(tmp_path: Path):
     written(tmp_path, lstm={"lr": 0.03})
-    given, unchanged = (plain(settings(tmp_path, *asked)) for asked in (("tuned=copy",), ("tuned=none",)))
-    assert given["tuned"] == "copy"
+    given, unchanged = (plain(settings(tmp_path, *asked)) for asked in (("tuned=mine",), ("tuned=none",)))
+    assert given["tuned"] == "mine"
     assert config_hash(given) != config_hash(unchanged)
 
 
 def test_a_setting_that_is_none_is_refused_by_the_run(tmp_path: Path):
     written(tmp_path, lstm={"learning_rate": 0.03})
     with pytest.raises(ValueError, match="learning_rate: there is no such setting"):
-        check(settings(tmp_path, "tuned=copy"))
+        check(settings(tmp_path, "tuned=mine"))
 
 
 @pytest.mark.parametrize("of", ["tuned: 3", "models: [1]", "models: {lstm: [1]}", "models: {lstm: {}}", "{}"])
 def test_a_file_that_says_nothing(tmp_path: Path, of: str):
     (tmp_path / "tuned").mkdir()
-    (tmp_path / "tuned" / "copy.yaml").write_text(of + "\n")
-    assert "tuned" not in plain(settings(tmp_path, "tuned=copy"))
+    (tmp_path / "tuned" / "mine.yaml").write_text(of + "\n")
+    assert "tuned" not in plain(settings(tmp_path, "tuned=mine"))
 
 
 def test_the_gap_asks_for_what_there_is(tmp_path: Path):
-    written(tmp_path, "adding", rnn={"lr": 0.3})
-    cfg = settings(tmp_path, "experiment=gap", "task=adding", model="rnn", name="adding")
-    assert (cfg.lr, cfg.tuned) == (0.3, "adding")
-    assert "tuned" not in composed(tmp_path, "experiment=gap", "task=sine")
-    assert composed(tmp_path, "experiment=gap", "task=adding", "tuned=none").tuned.models == {}
+    (tmp_path / "task").mkdir()
+    for name in ("mine", "untuned"):
+        (tmp_path / "task" / f"{name}.yaml").write_text("# @package _global_\ndefaults: [adding]\n")
+    written(tmp_path, rnn={"lr": 0.3})
+    cfg = settings(tmp_path, "experiment=gap", "task=mine", model="rnn")
+    assert (cfg.lr, cfg.tuned) == (0.3, "mine")
+    assert "tuned" not in composed(tmp_path, "experiment=gap", "task=untuned")
+    assert composed(tmp_path, "experiment=gap", "task=mine", "tuned=none").tuned.models == {}
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "tuned").glob("*.yaml")), ids=lambda path: path.stem)
@@ -161,16 +164,16 @@ def one(folder: Path, *arguments: str) -> tuple[int, str, dict]:
 
 def test_the_record_names_it(tmp_path: Path):
     written(tmp_path, lstm={"lr": 0.03})
-    code, said, config = one(tmp_path, "tuned=copy")
+    code, said, config = one(tmp_path, "tuned=mine")
     assert code == 0, said
-    assert (config["lr"], config["optimizer"]["lr"], config["tuned"]) == (0.03, 0.03, "copy")
+    assert (config["lr"], config["optimizer"]["lr"], config["tuned"]) == (0.03, 0.03, "mine")
 
 
 def test_a_model_that_was_not_tuned_is_told_of(tmp_path: Path):
     written(tmp_path, lstm={"lr": 0.03})
-    code, said, config = one(tmp_path, "tuned=copy", "model=rnn")
+    code, said, config = one(tmp_path, "tuned=mine", "model=rnn")
     assert (code, config["lr"]) == (0, 0.003)
-    assert "tuned=copy says nothing of model=rnn: it keeps its own settings" in said
+    assert "tuned=mine says nothing of model=rnn: it keeps its own settings" in said
     assert "tuned" not in config
 
 
@@ -183,12 +186,12 @@ def test_a_file_that_is_not_there(tmp_path: Path):
 def test_untuned_and_tuned_stand_beside_each_other(tmp_path: Path):
     written(tmp_path, lstm={"lr": 0.03})
     code, said = train(
-        tmp_path, "-m", "--config-dir", ".", *SMALL, "model=lstm", "model.hidden_size=8", "tuned=none,copy",
+        tmp_path, "-m", "--config-dir", ".", *SMALL, "model=lstm", "model.hidden_size=8", "tuned=none,mine",
         "eval.lags=[5]", "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert code == 0, said
-    assert [row["differs in"] for row in table.rows(find([tmp_path / "sweep"]))] == ["lr=0.02", "lr=0.03 tuned=copy"]
-    assert "tuned=copy" in said
+    assert [row["differs in"] for row in table.rows(find([tmp_path / "sweep"]))] == ["lr=0.02", "lr=0.03 tuned=mine"]
+    assert "tuned=mine" in said
     code, said = train(tmp_path, "--config-dir", ".", "resume=sweep")
     assert "2 of 2 cells have come to their end already" in said
 

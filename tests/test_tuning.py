@@ -133,7 +133,8 @@ def test_a_tuning_from_end_to_end(drawn: list[str], tmp_path: Path):
         record = json.loads(path.read_text())
         assert not {"tune", "tuned"} & set(record["config"])
         assert record["test"] == {}
-    code, said = train(tmp_path, "--config-dir", "mine", "tuned=copy", *SMALL, "logger=none", "hydra.run.dir=run")
+    (tmp_path / "mine" / "tuned" / "copy.yaml").rename(tmp_path / "mine" / "tuned" / "mine.yaml")
+    code, said = train(tmp_path, "--config-dir", "mine", "tuned=mine", *SMALL, "logger=none", "hydra.run.dir=run")
     assert code == 0, said
     assert records.read(tmp_path / "run")["config"]["lr"] == 0.01
     assert "test" in drawn
