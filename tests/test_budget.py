@@ -1,5 +1,6 @@
 """Budgets: what is used up first ends the training, and the record says what that was."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from conftest import compose
 
 from longlag import budget
 from longlag.budget import Budget
-from longlag.callbacks import Watch
+from longlag.callbacks import Computing, Watch
 from longlag.stream import generator
 from longlag.tasks.copy import Copy
 
@@ -77,7 +78,7 @@ def test_giving_up(steps_done: float, seconds: float, best_loss: float, gives_up
 def test_devices_run_out_of_time_together():
     """The clock of another device has run out, ours has not."""
     watch = Watch(None, Budget(seconds=1e9))
-    together = SimpleNamespace(reduce_boolean_decision=lambda over, all: over)
+    together = SimpleNamespace(root_device=torch.device("cpu"), reduce_boolean_decision=lambda over, all: over)
     trainer = SimpleNamespace(global_step=1, max_steps=9, should_stop=False, world_size=2, strategy=together)
     watch.on_train_start(trainer)
     watch.on_train_batch_end(trainer, None, None, Copy(lag=5).batch(1, generator(0, "train", 0)), 0)
@@ -97,3 +98,11 @@ def test_random_state_is_that_of_the_seed(run_small, tmp_path):
         torch.load(tmp_path / name / "model.ckpt", weights_only=True)["state_dict"] for name in ("matched", "given")
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+
+
+def test_time_that_others_take_does_not_count():
+    """On a CPU a thread that waits computes nothing; elsewhere it may wait for the device."""
+    ours, clock = Computing("cpu", so_far=5.0), Computing("cuda", so_far=5.0)
+    time.sleep(0.2)
+    assert 5.0 <= ours.so_far < 5.1
+    assert clock.so_far >= 5.2

@@ -4,6 +4,7 @@ import csv
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from longlag.callbacks import Watch
 from longlag.stream import generator
@@ -16,7 +17,12 @@ def watched(scores: list[float], solved_at: float | None = 0.9) -> tuple[Watch, 
     """A run with these validation scores, EVERY steps apart; returns the callback and how many it saw."""
     watch, seen = Watch(solved_at), 0
     trainer = SimpleNamespace(
-        global_step=0, max_steps=EVERY * len(scores), callback_metrics={}, should_stop=False, world_size=1
+        global_step=0,
+        max_steps=EVERY * len(scores),
+        callback_metrics={},
+        should_stop=False,
+        world_size=1,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
     batch = Copy(lag=5).batch(1, generator(0, "train", 0))
     watch.on_train_start(trainer)

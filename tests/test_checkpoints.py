@@ -19,7 +19,15 @@ from longlag import records
 from longlag.checkpoints import LAST, ONE_BEFORE, WEIGHTS
 from longlag.learner import Learner
 
-TIMINGS = ("seconds", "validation_seconds", "probe_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
+TIMINGS = (
+    "seconds",
+    "validation_seconds",
+    "probe_seconds",
+    "test_seconds",
+    "tokens_per_second",
+    "peak_memory_bytes",
+    "computing_seconds",
+)
 LONGER = (
     *("max_steps=12", "validation.every=2", "trainer.log_every_n_steps=3", "runtime.checkpoint_seconds=0"),
     *("eval.lags=[6,8]", "logger=csv"),

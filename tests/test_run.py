@@ -25,7 +25,15 @@ KEYS = {
     *("training_lags", "gradient_scalars", "data", "example", "learning_curve"),
     *("command", "best_step", "ended_by"),
 }
-TIMES = ("seconds", "validation_seconds", "probe_seconds", "test_seconds", "tokens_per_second", "peak_memory_bytes")
+TIMES = (
+    "seconds",
+    "validation_seconds",
+    "probe_seconds",
+    "test_seconds",
+    "tokens_per_second",
+    "peak_memory_bytes",
+    "computing_seconds",
+)
 
 
 def repeatable(record: records.Record) -> records.Record:

@@ -99,13 +99,13 @@ RECORD = {
     "solved": False,
     "ended_by": "seconds",
     "config": {"budget": {"seconds": 60, "sequences": 16_000}},
-    "cost": {"seconds": 60.5, "sequences": 3_200},
+    "cost": {"computing_seconds": 60.5, "sequences": 3_200},
 }
 
 
 def test_a_trial_of_a_record():
     assert trial(RECORD) == Trial(64, 1, False, "seconds", True, 60.5)
-    assert not trial(RECORD | {"cost": {"seconds": 20.0, "sequences": 16_000}}).short_of_time
+    assert not trial(RECORD | {"cost": {"computing_seconds": 20.0, "sequences": 16_000}}).short_of_time
     assert not trial(RECORD | {"solved": True}).short_of_time
     lost = trial(RECORD | {"status": "failed", "cost": {}})
     assert (lost.solved, lost.ended_by, lost.seconds) == (False, "failed", 0.0)

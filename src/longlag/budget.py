@@ -11,7 +11,7 @@ class Budget(NamedTuple):
     """Limits beside the number of steps.
 
     Attributes:
-        seconds: of training, validations included; None: any time.
+        seconds: of computing, validations included; None: any time.
         give_up_at: share of the budget at which a run is ended whose validation loss has never been below BEGUN times
             that of a model without memory; None: never.
         memoryless_loss: that loss.

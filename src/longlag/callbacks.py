@@ -30,12 +30,17 @@ class Watch(pl.Callback):
         ended_by: what ended it, `solved`, `steps`, `seconds` or `hopeless`; None before the end.
         steps_to_solve, seconds_to_solve: None where it was not.
         seconds: wall time of training, validations included.
+        computing_seconds: what the budget's seconds are held against: on a CPU the training thread's own, so that other
+            work on the machine does not count; elsewhere of the clock.
         validation_seconds: of which validations.
         tokens: time steps of all training sequences so far.
         curve: `{step, accuracy, loss}` at each validation.
     """
 
-    KEPT: ClassVar = ("curve", "steps_to_solve", "seconds_to_solve", "seconds", "validation_seconds", "tokens")
+    KEPT: ClassVar = (
+        *("curve", "steps_to_solve", "seconds_to_solve", "tokens"),
+        *("seconds", "computing_seconds", "validation_seconds"),
+    )
 
     def __init__(self, solved_at: float | None, budget: Budget | None = None):
         self.solved_at, self.budget = solved_at, budget or Budget()
@@ -43,22 +48,25 @@ class Watch(pl.Callback):
         self.ended_by: str | None = None
         self.steps_to_solve: int | None = None
         self.seconds_to_solve: float | None = None
-        self.seconds = self.validation_seconds = 0.0
+        self.seconds = self.computing_seconds = self.validation_seconds = 0.0
         self.tokens = 0
         self.curve: list[dict[str, float]] = []
         self._started = self._validating = 0.0
+        self._computed = Computing(None)
 
-    def on_train_start(self, *_: Any) -> None:
-        """Start the clock, or let it run on."""
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Start the clocks, or let them run on."""
         self._started = time.monotonic() - self.seconds
+        self._computed = Computing(trainer.strategy.root_device.type, self.computing_seconds)
 
     def on_train_batch_end(self, trainer: pl.Trainer, _: Any, __: Any, batch: Batch, ___: int) -> None:
         """Keep count and time, and have the last step validated (Lightning validates where it is asked to stop)."""
         self.tokens += batch.inputs.shape[0] * batch.inputs.shape[1] * trainer.world_size
         self.seconds = time.monotonic() - self._started
+        self.computing_seconds = self._computed.so_far
         if trainer.global_step >= trainer.max_steps:
             self._end(trainer, "steps")
-        elif self._on_any(trainer, self.budget.out_of_time(self.seconds)):
+        elif self._on_any(trainer, self.budget.out_of_time(self.computing_seconds)):
             self._end(trainer, "seconds")
 
     def _on_any(self, trainer: pl.Trainer, over: bool) -> bool:
@@ -80,11 +88,11 @@ class Watch(pl.Callback):
         """Solved, for the first or the second time running, or not."""
         now = time.monotonic()
         self.validation_seconds += now - self._validating
-        self.seconds = now - self._started
+        self.seconds, self.computing_seconds = now - self._started, self._computed.so_far
         accuracy, loss = (float(trainer.callback_metrics[f"val/{name}"]) for name in ("accuracy", "loss"))
         self.curve.append({"step": trainer.global_step, "accuracy": accuracy, "loss": loss})
         best_loss = min(point["loss"] for point in self.curve)
-        hopeless = self.budget.hopeless(trainer.global_step / trainer.max_steps, self.seconds, best_loss)
+        hopeless = self.budget.hopeless(trainer.global_step / trainer.max_steps, self.computing_seconds, best_loss)
         if self.ended_by is None and self._on_any(trainer, hopeless):
             self._end(trainer, "hopeless")
         if self.solved_at is None:
@@ -110,7 +118,20 @@ class Watch(pl.Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         for name in self.KEPT:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))  # one that a run begun earlier does not have
+
+
+class Computing:
+    """A stopwatch of the time that a thread computes on a CPU; for other devices, of the clock."""
+
+    def __init__(self, device: str | None, so_far: float = 0.0):
+        self._clock = time.thread_time if device == "cpu" else time.monotonic
+        self._started = self._clock() - so_far
+
+    @property
+    def so_far(self) -> float:
+        """Seconds."""
+        return self._clock() - self._started
 
 
 class ProbeGradients(pl.Callback):

@@ -243,6 +243,7 @@ def cost(watch: Watch, probe: ProbeGradients, trainer: pl.Trainer, batch_size: i
         "steps": trainer.global_step,
         "sequences": trainer.global_step * batch_size,
         "seconds": watch.seconds,
+        "computing_seconds": watch.computing_seconds,
         "validation_seconds": watch.validation_seconds,
         "probe_seconds": probe.seconds,
         "tokens_per_second": watch.tokens / stepping if stepping > 0 else None,

@@ -19,7 +19,7 @@ class Trial(NamedTuple):
         solved: whether it met the criterion within the budget.
         ended_by: what ended it, as the record has it; or its status where it did not finish.
         short_of_time: whether it failed with more of its sequences left than of its seconds.
-        seconds: that it trained.
+        seconds: that it computed.
     """
 
     lag: int
@@ -34,14 +34,14 @@ def trial(record: Record) -> Trial:
     """What a run says of its lag; one that diverged, or failed for want of memory, did not solve it."""
     solved, cost = record["solved"], record["cost"]
     ended_by = record["ended_by"] if record["status"] == "finished" else record["status"]
-    short = not solved and _share(record, "seconds") > _share(record, "sequences")
-    return Trial(record["lag"], record["seed"], solved, ended_by, short, cost.get("seconds", 0.0))
+    seconds, limits = cost.get("computing_seconds", 0.0), record["config"]["budget"]
+    short = not solved and _share(seconds, limits["seconds"]) > _share(cost.get("sequences", 0), limits["sequences"])
+    return Trial(record["lag"], record["seed"], solved, ended_by, short, seconds)
 
 
-def _share(record: Record, what: str) -> float:
+def _share(used: float, limit: float | None) -> float:
     """How much was used of a part of the budget."""
-    limit = record["config"]["budget"][what]
-    return record["cost"].get(what, 0.0) / limit if limit else 0.0
+    return used / limit if limit else 0.0
 
 
 class Search:
