@@ -18,7 +18,7 @@ REFUSED = [
     "torch.load",
     "longlagging.run",  # not below longlag
     "pytorch_lightning.Trainers",
-    "longlag.run.os.system",  # ours by name, but not where it was defined
+    "longlag.trainer.os.system",  # ours by name, but not where it was defined
     "longlag.records.os.remove",
     "longlag.run.torch.load",
     "torch.optim.adam.torch.utils.collect_env.run",

@@ -55,7 +55,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def _allowed(target: str) -> Any:
-    """What `target` names, allowed by name and by where it was defined: `longlag.run.os.system` is not ours."""
+    """What `target` names, allowed by name and by where it was defined: `longlag.trainer.os.system` is not ours."""
     own = [name.strip() for name in os.environ.get(USERS_OWN, "").split(",") if name.strip()]
     if not _under(target, [*ALLOWED, *own]):
         raise ValueError(f"_target_ {target} is not allowed; to use a package of your own, set {USERS_OWN}=package")
