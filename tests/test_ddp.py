@@ -107,7 +107,9 @@ def whole(tmp_path_factory) -> Path:
 )
 def test_a_run_that_loses_a_process_ends_and_goes_on(whole: Path, tmp_path: Path, rank: int | None, number: int):
     folder = place(tmp_path, "hangs")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts what runs in the background
     process = begin(folder, *FATED)
+    signal.signal(signal.SIGINT, before)
     try:
         wait_for(folder / "run" / "last.ckpt", process)
         os.kill(process.pid if rank is None else children(process.pid)[rank], number)

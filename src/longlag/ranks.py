@@ -60,6 +60,7 @@ def _rank(
     arguments: Sequence[Any],
 ) -> None:
     """What each process does; those that started it hear of its first error."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
     os.environ.update(environments[rank])
     configure_log(OmegaConf.create(handlers) if handlers else None)  # type: ignore[arg-type]
     if rank:
