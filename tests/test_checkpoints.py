@@ -14,20 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import train
+from test_run import TIMES
 
 from longlag import records
 from longlag.checkpoints import LAST, ONE_BEFORE, WEIGHTS
 from longlag.learner import Learner
 
-TIMINGS = (
-    "seconds",
-    "validation_seconds",
-    "probe_seconds",
-    "test_seconds",
-    "tokens_per_second",
-    "peak_memory_bytes",
-    "computing_seconds",
-)
 LONGER = (
     *("max_steps=12", "validation.every=2", "trainer.log_every_n_steps=3", "runtime.checkpoint_seconds=0"),
     *("eval.lags=[6,8]", "logger=csv"),
@@ -44,7 +36,7 @@ CASES = {
 
 def timeless(record: dict) -> dict:
     """What does not depend on how fast it ran."""
-    cost = {name: value for name, value in record["cost"].items() if name not in TIMINGS}
+    cost = {name: value for name, value in record["cost"].items() if name not in TIMES}
     return record | {"cost": cost, "seconds_to_solve": None, "environment": None}
 
 

@@ -123,8 +123,7 @@ def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-@lru_cache
-def _index(folder: str) -> dict[str, Path]:
+def index(folder: str | Path) -> dict[str, Path]:
     """The runs below a folder by what was asked for; of several, one that ended."""
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob(records.FILE)):
@@ -132,3 +131,6 @@ def _index(folder: str) -> dict[str, Path]:
         if record and (record["config_hash"] not in found or record["status"] in ENDED):
             found[record["config_hash"]] = path.parent
     return found
+
+
+_index = lru_cache(index)  # for as long as a command makes up its cells

@@ -12,7 +12,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from longlag import cli, records, resume
-from longlag.records import FILE, Record
+from longlag.records import Record
 from longlag.report.published import Published
 from longlag.settings import plain
 
@@ -103,9 +103,6 @@ def run(names: Iterable[str], folder: Path, go_on: bool = False, workers: int | 
 
 def results(folder: Path, known: Mapping[str, Preset], names: Iterable[str]) -> dict[str, Record | None]:
     """The record of each preset's run below a folder; None where there is none that can be read."""
-    found: dict[str, Record] = {}
-    for path in sorted(folder.rglob(FILE)):
-        record = resume.begun(path.parent)
-        if record and (record["config_hash"] not in found or record["status"] in resume.ENDED):
-            found[record["config_hash"]] = record
-    return {name: found.get(known[name].config_hash) for name in names}
+    there = resume.index(folder)
+    hashes = {name: known[name].config_hash for name in names}
+    return {name: resume.begun(there[asked]) if asked in there else None for name, asked in hashes.items()}
