@@ -21,10 +21,11 @@ def main() -> None:
     from longlag import load, records, wandb_runs
     from longlag.measure.gates import replay
     from longlag.report import figures, gates
+    from longlag.stream import Seeds
 
     network, task, record = load(folder)
     picture = folder / gates.PICTURE
-    figures.save(gates.gates(record, replay(network, task, record["seed"])), picture)
+    figures.save(gates.gates(record, replay(network, task, Seeds(record["seed"], record["config"]["stream"]))), picture)
     wandb_runs.add_picture(folder, record, picture)
     Console().print(f"picture  {records.shown(picture)}", highlight=False, soft_wrap=True)
 

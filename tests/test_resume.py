@@ -95,7 +95,7 @@ def test_another_knob_gives_a_cell_a_name_that_is_taken(folder: Path):
     assert before.items() <= files(folder).items()
     new = {name: record for name, record in cells(folder / "sweep").items() if name not in CELLS}
     ((name, record),) = new.items()
-    assert name == f"{CELLS[0]}_{record['config_hash'][:6]}"
+    assert name == f"{CELLS[0]}_{records.begun_hash(record['config'])[:6]}"
     assert (record["status"], record["config"]["model"]["hidden_size"]) == ("finished", 4)
     assert "2 of 2 cells have come" in train(folder, "resume=sweep")[1]
 

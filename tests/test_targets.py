@@ -19,7 +19,7 @@ REFUSED = [
     "longlagging.run",  # not below longlag
     "pytorch_lightning.Trainers",
     "longlag.trainer.os.system",  # ours by name, but not where it was defined
-    "longlag.records.os.remove",
+    "longlag.records.store.os.remove",
     "longlag.run.torch.load",
     "torch.optim.adam.torch.utils.collect_env.run",
     "pytorch_lightning.callbacks.model_checkpoint.os.remove",

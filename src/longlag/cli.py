@@ -7,17 +7,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from longlag import records, resume, tuned
+from longlag.files import leave_nothing, missing
 from longlag.settings import check
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,8 @@ def _job(cfg: DictConfig) -> float | None:
             plan = resume.of_run(cfg, given)
         else:
             plan = resume.Plan(cfg, folder, _names(hydra_config), begun=None)
+        if differs := resume.differences(plan):
+            log.warning("%s goes on, no longer bit for bit: %s", plan.folder, ", ".join(differs))
         if plan.ended:
             log.info("%s has come to its end: nothing is left to do", plan.folder)
             return records.score(plan.begun) if plan.begun else None
@@ -101,7 +105,8 @@ def _job(cfg: DictConfig) -> float | None:
             raise
         raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
     finally:
-        _leave_nothing(folder)
+        if not of_sweep:
+            leave_nothing(Folders.missing)
 
 
 def _names(hydra_config: HydraConf) -> dict[str, Any]:
@@ -111,13 +116,18 @@ def _names(hydra_config: HydraConf) -> dict[str, Any]:
     return chosen | {"command": shlex.join(["python", "train.py", *words])}
 
 
-def _leave_nothing(folder: Path) -> None:
-    """Remove the folder that Hydra made for a run that was refused; one that holds anything stays."""
-    for path in (folder, folder.parent):
+class Folders(Callback):
+    """Notes which folders were not there before Hydra made that of the run; `conf/config.yaml` names this class."""
+
+    missing: ClassVar[list[Path]] = []  # the innermost first
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Hydra makes the folder after this; where its name cannot be made up, the run itself will say why."""
+        HydraConfig.instance().set_config(config)
         try:
-            path.rmdir()
-        except OSError:
-            return
+            Folders.missing = missing(Path(config.hydra.run.dir))
+        except OmegaConfBaseException:
+            Folders.missing = []
 
 
 def _one_line(error: BaseException) -> str:

@@ -33,8 +33,8 @@ class Trial(NamedTuple):
 def trial(record: Record) -> Trial:
     """What a run says of its lag; one that diverged, or failed for want of memory, did not solve it."""
     solved, cost = record["solved"], record["cost"]
-    ended_by = record["ended_by"] if record["status"] == "finished" else record["status"]
-    seconds, limits = cost.get("computing_seconds", 0.0), record["config"]["budget"]
+    ended_by = (record["ended_by"] or "steps") if record["status"] == "finished" else record["status"]
+    seconds, limits = cost.get("computing_seconds") or 0.0, record["config"]["budget"]
     short = not solved and _share(seconds, limits["seconds"]) > _share(cost.get("sequences", 0), limits["sequences"])
     return Trial(record["lag"], record["seed"], solved, ended_by, short, seconds)
 

@@ -55,7 +55,12 @@ def test_seeds_make_one_cell():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"runtime": {"threads": 8}}, {"trainer": {"devices": 2}}, {"logger": {"csv": 1}}, {"validation": {"every": 50.0}}],
+    [
+        {"runtime": {"threads": 8}},
+        {"trainer": {"devices": 2}},
+        {"logger": {"csv": 1}},
+        {"validation": {"every": 50.0, "sequences": 512}},
+    ],
 )
 def test_where_a_run_ran_and_how_a_number_is_written_make_no_other_cell(settings):
     assert len(cells([run(seed=0), run(seed=1, **settings)])) == 1
@@ -72,9 +77,9 @@ def test_cells_come_by_task_model_and_lag():
     ("settings", "ours", "theirs"),
     [
         ({"lr": 0.1}, "lr=0.01", "lr=0.1"),
-        ({"validation": {"every": 100}}, "validation.every=50", "validation.every=100"),
-        ({"trainer": {"precision": "64"}}, "trainer.precision=None", "trainer.precision=64"),
-        ({"extra": {"knob": 1}}, "", "extra.knob=1"),
+        ({"validation": {"every": 100, "sequences": 512}}, "validation.every=50", "validation.every=100"),
+        ({"trainer": {"precision": "64"}}, "trainer.precision=32-true", "trainer.precision=64-true"),
+        ({"extra": {"knob": 1}}, "extra.knob=null", "extra.knob=1"),
     ],
 )
 def test_settings_are_those_that_differ(settings, ours, theirs):

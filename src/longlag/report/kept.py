@@ -1,11 +1,13 @@
 """Copies of records that are small enough for a repository. Needs no torch."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from longlag.records import FILE, Record, write_text
 
+Point = TypeVar("Point", bound=Mapping[str, object])
 POINT = ("lag", "accuracy", "loss", "chance", "sequences")
 
 
@@ -17,21 +19,18 @@ def keep(record: Record, folder: Path) -> None:
 
 def small(record: Record) -> Record:
     """The record without what no table and no picture shows, and of the gradient its first and last measurement."""
-    ends = {
-        end["step"]
-        for end in (record["gradient_scalars"] or [{"step": None}])[:: max(1, len(record["gradient_scalars"]) - 1)]
-    }
-    return record | {
-        "lag_curve": [_kept(point, POINT) for point in record["lag_curve"]],
-        "gradient": [_rounded(point) for point in record["gradient"] if point["step"] in ends],
-        "gradient_scalars": [_rounded(one) for one in record["gradient_scalars"] if one["step"] in ends],
-        "learning_curve": [_rounded(point) for point in record["learning_curve"]],
-    }
+    steps = [one["step"] for one in record["gradient_scalars"]]
+    ends = {*steps[:1], *steps[-1:]}
+    small = record.copy()
+    small["lag_curve"] = [_rounded(point, POINT) for point in record["lag_curve"]]
+    small["gradient"] = [_rounded(point) for point in record["gradient"] if point["step"] in ends]
+    small["gradient_scalars"] = [_rounded(one) for one in record["gradient_scalars"] if one["step"] in ends]
+    small["learning_curve"] = [_rounded(point) for point in record["learning_curve"]]
+    return small
 
 
-def _kept(point: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return _rounded({name: point[name] for name in names if name in point})
-
-
-def _rounded(point: dict[str, Any]) -> dict[str, Any]:
-    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in point.items()}
+def _rounded(point: Point, names: Sequence[str] | None = None) -> Point:
+    """A point with six digits, and only what is named."""
+    kept = ((name, value) for name, value in point.items() if names is None or name in names)
+    rounded: Any = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in kept}
+    return cast("Point", rounded)

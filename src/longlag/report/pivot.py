@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from longlag.records import Record
-from longlag.report.cells import TARGET, flattened
+from longlag.records.identity import TARGET, flattened
 from longlag.report.statistics import mean
 
 
@@ -80,7 +80,7 @@ def _titles(table: Pivot) -> list[str]:
 def _value(run: Record, name: str) -> str:
     """Of a setting, in words."""
     if name in ("model", "task"):
-        return str(run[name])
+        return run["model"] if name == "model" else run["task"]
     settings = flattened(run["config"])
     made = settings.get(f"{name}.{TARGET}")
     if made is None and name not in settings:

@@ -5,7 +5,7 @@ import io
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from rich.markup import escape
 from rich.table import Table
@@ -143,7 +143,7 @@ def _points(runs: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
         for run in cell.runs:
             which = cell.task, cell.model, cell.settings, cell.lag, run["seed"]
             for curve, (x, measures) in CURVES.items():
-                for at in run.get(curve, []):
+                for at in cast("Any", run)[curve]:
                     of = (at["step"] if curve == "gradient" else None,)
                     yield from ((*which, curve, *of, x, at[x], name, at[name]) for name in measures if name in at)
 
@@ -173,7 +173,7 @@ def _scored(done: Sequence[Record]) -> Row:
     return {
         "accuracy": mean(run["test"]["accuracy"] for run in done),
         "chance": done[0]["test"]["chance"],
-        "loss": statistics.fmean(run["test"]["loss"] for run in done),
+        "loss": _mean(run["test"]["loss"] for run in done),
         "accuracy horizon": median(accuracy_horizon(run) or 0 for run in done),
     }
 
@@ -194,7 +194,7 @@ def _learned(cell: Cell) -> Row:
 
 def _change(runs: Iterable[Record], name: str) -> Change | None:
     """What became of one of the gradient's scalars; None where it was never measured."""
-    measured = [scalars for run in runs if (scalars := run.get("gradient_scalars"))]
+    measured: list[Any] = [scalars for run in runs if (scalars := run["gradient_scalars"])]
     return Change(*(_mean(scalars[at][name] for scalars in measured) for at in (0, -1))) if measured else None
 
 
