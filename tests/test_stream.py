@@ -8,12 +8,13 @@ import pytest
 import torch
 from conftest import MODELS, compose
 
-from longlag.lag_modes import Fixed
+from longlag.lag_modes import Fixed, Uniform
 from longlag.run import make_network, make_task
 from longlag.stream import EVALUATION_BATCH, SPLITS, Seeds, Streams, TrainStream, ValidationStream, fixed_batches
 from longlag.tasks.copy import Copy
 from longlag.tasks.task import Batch
 
+NUMBERS = [270, 206, 199, 28], [318, 722, 511, 345]
 TASK = Copy(lag=30, payload=2)
 
 
@@ -35,6 +36,42 @@ def test_batch_depends_on_its_number_alone():
     assert equal(stream[4], TASK.batch(8, Seeds(3).generator("train", TASK.lag, 4)))
     assert not equal(stream[4], stream[3])
     assert not equal(stream[4], TASK.batch(8, Seeds(4).generator("train", TASK.lag, 4)))
+
+
+def test_version_1_leaves_the_lag_out_and_version_2_has_it():
+    """With version 1 the points along a curve at chance were one measurement repeated."""
+    tasks = [Copy(lag=lag, payload=2) for lag in (10, 30, 100)]
+    for version, alike in ((1, True), (2, False)):
+        drawn = [next(fixed_batches(task, "test", Seeds(0, version), 64)).targets for task in tasks]
+        assert torch.equal(drawn[0], drawn[1]) is torch.equal(drawn[0], drawn[2]) is alike
+        trained = [next(iter(TrainStream(Fixed(task), Seeds(0, version), 64))).targets for task in tasks]
+        assert torch.equal(trained[0], trained[1]) is torch.equal(trained[0], trained[2]) is alike
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_numbers_of_a_version_never_change(version: int):
+    """Stored runs go on with them: these are of the day that the version was made."""
+    first = Seeds(seed=3, version=version).generator("val", lag=30, index=5).integers(0, 1000, 4)
+    assert first.tolist() == {1: NUMBERS[0], 2: NUMBERS[1]}[version]
+
+
+def test_where_the_lag_is_drawn_that_draw_does_not_depend_on_it():
+    """The lag of a batch is the same whatever the largest lag was drawn before; the rest has it in its key."""
+    lags = Uniform(Copy(lag=30, payload=2))
+    stream = list(islice(TrainStream(lags, Seeds(0), 8), 4))
+    for index, batch in enumerate(stream):
+        task = lags.task_of(index, Seeds(0).generator("lag", 0, index))
+        assert equal(batch, task.batch(8, Seeds(0).generator("train", task.lag, index)))
+    assert len({batch.inputs.shape[1] for batch in stream}) > 1
+
+
+def test_text_scores_the_same_characters_at_every_lag():
+    task = make_task(compose("task=text", "lag=16"))
+    ends = [next(fixed_batches(task.on_curve(lag), "test", Seeds(0), 32)).targets for lag in (1, 4, 16)]
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])
+    other = next(fixed_batches(task.at_lag(8).on_curve(4), "test", Seeds(0), 32)).targets
+    assert not torch.equal(ends[0], other)
 
 
 def test_stream_goes_on_where_it_stopped():

@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,17 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = records.WEIGHTS
 LAST, ONE_BEFORE = "last.ckpt", "last_but_one.ckpt"
+NEEDED = {
+    "state_dict",
+    "global_step",
+    "optimizer_states",
+    "lr_schedulers",
+    "loops",
+    "callbacks",
+    "lags",
+    "recent",
+    "metrics",
+}
 
 
 class Checkpoints(pl.Callback):
@@ -98,11 +110,17 @@ def to_go_on_from(folder: Path) -> Path | None:
     for path in (folder / LAST, folder / ONE_BEFORE):
         if path.exists():
             try:
-                torch.load(path, map_location="cpu", weights_only=True)
+                _check(torch.load(path, map_location="cpu", weights_only=True))
                 return path
             except Exception as error:  # a broken file raises whatever its first broken byte leads to
                 log.warning("%s cannot be read (%s)", path, records.first_line(error))
     return None
+
+
+def _check(saved: Any) -> None:
+    """Raise ValueError where what was saved is nothing that a run could go on from."""
+    if not isinstance(saved, dict) or not saved.keys() >= NEEDED:
+        raise ValueError("it is not a checkpoint of a run")
 
 
 def forget(folder: Path) -> None:
@@ -125,8 +143,10 @@ def load_weights(network: Network, folder: Path) -> int:
 
 
 def _save_weights(network: Network, step: int, path: Path) -> None:
+    content = BytesIO()  # torch's own writer would hide why a file cannot be written
+    torch.save({"state_dict": network.state_dict(), "global_step": step}, content)
     with records.replacing(path) as temporary:
-        torch.save({"state_dict": network.state_dict(), "global_step": step}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _files(trainer: pl.Trainer) -> list[CSVLogger]:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from longlag import records, resume, tuned
-from longlag.files import leave_nothing, missing
+from longlag.files import leave_nothing, missing, printable
 from longlag.settings import check
 
 log = logging.getLogger(__name__)
@@ -135,4 +135,4 @@ def _one_line(error: BaseException) -> str:
     text = str(error).split("Config search path")[0] or type(error).__name__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         text += f" ({str(cause).splitlines()[0]})"  # Hydra says which override, OmegaConf says what is wrong with it
-    return "longlag: " + " ".join(text.split())
+    return "longlag: " + printable(" ".join(text.split()))

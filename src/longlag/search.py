@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from longlag.records import Record
+from longlag.report import markdown as md
 
 
 class Trial(NamedTuple):
@@ -148,13 +149,9 @@ def in_words(found: dict[str, Any]) -> str:
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
     """What several searches came to, as a Markdown table; the farthest first."""
-    lines = [
-        ["model", "memory horizon", "every trial solved up to", "none solved from", "trials", "seconds"],
-        ["---"] * 6,
-    ]
+    header = ["model", "memory horizon", "every trial solved up to", "none solved from", "trials", "seconds"]
     rows = sorted(zip(names(found), found, strict=True), key=lambda row: -(row[1]["memory_horizon"] or 0))
-    lines += [[f"`{name}`", *entries(one)] for name, one in rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return md.table(header, ([md.code(name), *map(md.cell, entries(one))] for name, one in rows))
 
 
 def names(found: Sequence[dict[str, Any]]) -> list[str]:

@@ -102,7 +102,7 @@ def differing(identities: Iterable[Mapping[str, Any]]) -> list[str]:
     """The settings that are not the same in all of them, sorted."""
     every = list(identities)
     keys = {key for one in every for key in one}
-    return sorted(key for key in keys if any(one.get(key) != every[0].get(key) for one in every))
+    return sorted(key for key in keys if len({json.dumps(one.get(key)) for one in every}) > 1)  # 1 is not True
 
 
 def _canonical(key: str, value: Any) -> Any:

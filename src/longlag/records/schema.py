@@ -13,14 +13,14 @@ from typing import (
     TypeVar,
 )
 
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from typing_extensions import TypedDict
 
 SCHEMA: Literal[2] = 2
 
 Status = Literal["finished", "failed", "diverged", "interrupted"]
-Count = Annotated[int, Ge(0)]
-AtLeastOne = Annotated[int, Ge(1)]
+Count = Annotated[int, Interval(ge=0, le=2**63)]
+AtLeastOne = Annotated[int, Interval(ge=1, le=2**63)]
 Seconds = Annotated[float, Ge(0)]
 Kind = TypeVar("Kind", bound=type)
 

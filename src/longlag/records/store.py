@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from longlag import budget
+from longlag.files import all_printable, printable
 from longlag.records.identity import config_hash
 from longlag.records.schema import SCHEMA, Record
 from longlag.records.upgrade import upgrade
@@ -99,7 +100,7 @@ def recording(record: Record, folder: Path, is_first: bool = True) -> Iterator[N
         raise KeyboardInterrupt from stop
     except BaseException as error:
         record["status"] = "diverged" if isinstance(error, Diverged) else "failed"
-        record["error"] = f"{type(error).__name__}: {error}"
+        record["error"] = printable(f"{type(error).__name__}: {error}")
         raise
     finally:
         record["ended"] = now()
@@ -142,7 +143,12 @@ def _remove_temporaries(folder: Path) -> None:
 
 def write(record: Record, folder: Path) -> None:
     """Write `record.json` atomically: a reader finds the old file or the new one, never half of one."""
-    write_text(folder / FILE, json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
+    write_text(folder / FILE, json.dumps(_plain(stored(record)), indent=1, allow_nan=False) + "\n")
+
+
+def stored(record: Record) -> dict[str, Any]:
+    """What of a record is written: all but where it was read from."""
+    return {key: value for key, value in record.items() if key != "folder"}
 
 
 def _write_the_last(record: Record, folder: Path) -> None:
@@ -223,7 +229,7 @@ def validated(found: Any) -> Record:
     from pydantic import ValidationError
 
     try:
-        record = _adapter().validate_python(upgraded)
+        record = _adapter().validate_python(all_printable(upgraded))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))

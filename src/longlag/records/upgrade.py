@@ -41,7 +41,7 @@ def upgrade(record: Raw) -> Raw:
     Raises ValueError where it is of no schema that was ever written.
     """
     schema = record.get("schema")
-    if isinstance(schema, bool) or schema not in (*STEPS, SCHEMA):
+    if type(schema) is not int or schema not in (*STEPS, SCHEMA):
         raise ValueError(
             f"its schema is {schema!r}; this version of longlag reads {', '.join(map(str, STEPS))}, {SCHEMA}"
         )

@@ -52,13 +52,19 @@ def find(folders: Iterable[str | Path]) -> list[Record]:
 
     Raises FileNotFoundError where a folder has none that can be read.
     """
-    found: dict[Path, Record] = {}
-    for folder in map(Path, folders):
-        here = {path.resolve(): record for path in sorted(folder.rglob(records.FILE)) for record in _readable(path)}
-        if not here:
-            raise FileNotFoundError(f"{folder} holds no run: there is no {records.FILE} below it that can be read")
-        found |= here
-    return _once(found)
+    every = {Path(str(run["folder"])).resolve(): run for folder in folders for run in found(Path(folder))}
+    return _once(every)
+
+
+def found(folder: Path) -> list[Record]:
+    """All records below a folder, each with its `folder`; one that cannot be read costs a warning.
+
+    Raises FileNotFoundError where there is none that can be read.
+    """
+    here = [record for path in sorted(folder.rglob(records.FILE)) for record in _readable(path)]
+    if not here:
+        raise FileNotFoundError(f"{folder} holds no run: there is no {records.FILE} below it that can be read")
+    return here
 
 
 def _once(found: dict[Path, Record]) -> list[Record]:
@@ -67,7 +73,7 @@ def _once(found: dict[Path, Record]) -> list[Record]:
     for path, record in found.items():
         run = record["config_hash"], record["model"], record["task"]
         if run in kept:
-            log.warning("%s repeats another run; one of them counts", records.shown(path.parent))
+            log.warning("%s repeats another run; one of them counts", records.shown(path))
         if run not in kept or record["status"] == "finished":
             kept[run] = record
     return list(kept.values())
@@ -105,7 +111,11 @@ def names(family: Iterable[str]) -> dict[str, str]:
     short = {same: _in_words(ours, differ, groups.values()) for same, ours in groups.items()}
     if len(set(short.values())) == len(short):
         return short
-    return {same: " ".join(f"{key}={_plain(ours.get(key))}" for key in differ) for same, ours in groups.items()}
+    return {same: " ".join(_exactly(key, ours) for key in differ) for same, ours in groups.items()}
+
+
+def _exactly(key: str, ours: Mapping[str, Any]) -> str:
+    return f"{key}={json.dumps(ours.get(key))}"
 
 
 def _in_words(ours: Mapping[str, Any], differ: Sequence[str], groups: Iterable[Mapping[str, Any]]) -> str:

@@ -5,16 +5,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from longlag.records import FILE, Record, write_text
+from longlag.records import FILE, Record, read, shown, write_text
+from longlag.records.store import stored
+from longlag.report.cells import found
 
 Point = TypeVar("Point", bound=Mapping[str, object])
 POINT = ("lag", "accuracy", "loss", "chance", "sequences")
 
 
+def keep_all(source: Path, target: Path) -> int:
+    """Write small copies of all records below a folder to another one, under the same relative names; how many.
+
+    A record that cannot be read costs a warning.
+
+    Raises:
+        FileNotFoundError: where there is no record that can be read.
+        ValueError: where one of the folders lies in the other: the copies would replace, or become, originals.
+        FileExistsError: where a copy would replace the record of another run.
+    """
+    here, there = source.resolve(), target.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise ValueError(f"{target} and {source} lie in each other: keep the records in a folder apart")
+    copies = {there / Path(str(run["folder"])).resolve().relative_to(here): run for run in found(source)}
+    for folder, run in copies.items():
+        _refuse_another(run, folder)
+    for folder, run in copies.items():
+        keep(run, folder)
+    return len(copies)
+
+
+def _refuse_another(run: Record, folder: Path) -> None:
+    """Raise FileExistsError where the folder keeps another run."""
+    if (folder / FILE).exists() and read(folder)["config_hash"] != run["config_hash"]:
+        raise FileExistsError(f"{shown(folder)} keeps another run already; choose another folder")
+
+
 def keep(record: Record, folder: Path) -> None:
     """Write a small copy of a record into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / FILE, json.dumps(small(record), separators=(",", ":")) + "\n")
+    write_text(folder / FILE, json.dumps(stored(small(record)), separators=(",", ":")) + "\n")
 
 
 def small(record: Record) -> Record:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from longlag.records import Record
 from longlag.records.identity import TARGET, flattened
+from longlag.report import markdown as md
 from longlag.report.statistics import mean
 
 
@@ -64,9 +65,8 @@ def terminal(table: Pivot) -> Table:
 
 def markdown(table: Pivot) -> str:
     """As a Markdown table."""
-    lines = [[*table.down, *_titles(table)], ["---"] * (len(table.down) + len(table.columns))]
-    lines += [[*(f"`{name}`" for name in names), *entries] for names, entries in table.rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    header = map(md.cell, [*table.down, *_titles(table)])
+    return md.table(list(header), ([*map(md.code, names), *map(md.cell, entries)] for names, entries in table.rows))
 
 
 def _titles(table: Pivot) -> list[str]:

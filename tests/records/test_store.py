@@ -1,10 +1,15 @@
 """record.json: it says truly how a run ended, it is never half written, and it is read back only if it is one."""
 
+import errno
 import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import compose
+from conftest import compose, train
 from omegaconf import OmegaConf
 
 from longlag import records
@@ -187,3 +192,93 @@ def test_accuracy_in_words(record: records.Record):
     tested = learned(record, {50: 0.9})
     assert records.accuracy_in_words(tested) == "accuracy 0.123"
     assert records.accuracy_in_words(tested | {"test": {}}) == "validation accuracy 0.900"
+
+
+def test_a_claim_removes_our_own_temporaries_and_nothing_else(tmp_path: Path):
+    """Once it removed whatever matched `.*-*.*`."""
+    theirs = [".pre-commit-config.yaml", ".my-notes.txt", ".clang-format.bak", ".longlag-notes-record.json"]
+    theirs += [".1-2.txt", ".longlag-12-mine.txt", "longlag-12-record.json", ".longlag-12-record.json.bak"]
+    for name in theirs:
+        (tmp_path / name).touch()
+    (tmp_path / ".longlag-13-record.json").mkdir()
+    (tmp_path / ".longlag-14-record.json").symlink_to(theirs[0])
+    ours = [".longlag-12-record.json", ".longlag-99-last.ckpt", ".longlag-7-lag_curve.png"]
+    for name in ours:
+        (tmp_path / name).touch()
+    before = {path.name for path in tmp_path.iterdir()}
+    with records.claimed(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == before - set(ours)
+
+
+def test_what_a_killed_process_leaves_of_a_write_is_removed(tmp_path: Path):
+    with records.replacing(tmp_path / records.FILE) as temporary:
+        temporary.touch()
+    temporary.touch()
+    with records.claimed(tmp_path, go_on=True):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [records.LOCK, records.FILE]
+
+
+@pytest.mark.parametrize("cause", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_a_folder_that_cannot_be_written_to_says_why(cause: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(cause, os.strerror(cause), str(tmp_path / records.LOCK))
+
+    monkeypatch.setattr(records.store.FileLock, "acquire", refuse)
+    with pytest.raises(OSError, match=f"cannot be written to: {os.strerror(cause)}") as refused:
+        records.claimed(tmp_path).__enter__()
+    assert ".lock" not in str(refused.value)
+
+
+def test_where_a_record_was_read_from_is_not_stored(record: records.Record, tmp_path: Path):
+    records.write(record | {"folder": "elsewhere"}, tmp_path)
+    assert "folder" not in json.loads((tmp_path / records.FILE).read_text())
+
+
+def test_control_characters_stay_out_of_what_is_read(record: records.Record, tmp_path: Path):
+    evil = "a\x1b[2Jb\x07\u202ec\x9b"
+    text = json.dumps(records.store.stored(record) | {"model": evil, "error": evil, "example": {evil: [evil]}})
+    (tmp_path / records.FILE).write_text(text)
+    read = records.read(tmp_path)
+    plain = "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
+    assert (read["model"], read["error"], read["example"]) == (plain, plain, {plain: [plain]})
+
+
+def test_control_characters_stay_out_of_an_error(record: records.Record, tmp_path: Path):
+    with pytest.raises(ValueError, match="a"):
+        stop_with(ValueError("a\x1b[2J"), record, tmp_path)
+    assert "\x1b" not in str(record["error"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 200 kB."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(where)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a file system can be mounted by root alone")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+@pytest.mark.parametrize("free", [4, 12, 24, 40, 60])
+def test_a_full_disk_is_named(free: int, small_disk: Path):
+    """With less and less room: wherever the run stops, its last words and its record say why."""
+    run = small_disk / "run"
+    (small_disk / "filler").write_bytes(bytes(1024 * (200 - free)))
+    small = ("task=copy", "lag=6", "max_steps=6", "validation.every=2", "validation.sequences=16", "eval.sequences=16")
+    code, said = train(
+        small_disk.parent, *small, "model.hidden_size=16", "runtime.checkpoint_seconds=0", "logger=csv",
+        f"hydra.run.dir={run}",
+    )  # fmt: skip
+    assert code == 1, said
+    assert "No space left on device" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    if (run / records.FILE).exists():
+        record = records.read(run)
+        assert (record["status"], "No space left" in record["error"]) == ("failed", True)
