@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     from longlag.run import lags_to_test
 
     network, task, record = load(folder)
-    cfg = with_overrides(DictConfig(record["config"]), arguments[1:])
+    cfg = with_overrides(records.config_of(record), arguments[1:])
     curve = over_lags(network, task, lags_to_test(cfg, task), cfg.seed, cfg.eval.sequences)
     evaluated = record | {"lag_curve": curve}
     records.write_text(folder / "evaluation.json", json.dumps(curve, indent=1) + "\n")

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from longlag import records, resume, tuned
+from longlag import guard, records, resume, tuned
 from longlag.settings import check
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,9 @@ OmegaConf.register_new_resolver("sweep", _sweep, replace=True)
 
 def main() -> None:
     """`python train.py …`, and the console command `longlag …`."""
-    with errors_in_one_line():
+    with errors_in_one_line(), guard.guarding():
+        if any(word.startswith("--e") for word in sys.argv[1:]):
+            raise ValueError("--experimental-rerun would run what a pickle holds; resume=FOLDER goes on with a run")
         sys.argv = [sys.argv[0], *resume.grid(sys.argv[1:])]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
 

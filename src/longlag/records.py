@@ -8,13 +8,14 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 
 from longlag import budget
 
@@ -24,6 +25,8 @@ WEIGHTS = "model.ckpt"
 SAMPLE = "sample.txt"
 LOCK = ".lock"
 BUDGETED = ("max_steps", "batch_size", "budget")  # the settings that the number of steps follows from
+LARGEST = 64 * 2**20  # bytes of a record; those of the longest runs take a tenth of it
+LINKED = ("wandb", ".submitit")  # folders in which W&B and submitit keep links of their own
 NOT_ASKED = ("logger", "published", "runtime", "trainer")  # settings that make no other run; of the trainer, most
 Record = dict[str, Any]
 
@@ -100,7 +103,8 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     """Make the folder of a run and keep it to this process, however it ends.
 
     Raises FileExistsError where it holds a run already and that is not to go on: results are not overwritten;
-    BlockingIOError where another process is at work on it.
+    BlockingIOError where another process is at work on it; PermissionError where one that is to go on holds a
+    link that leads out of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
@@ -111,6 +115,8 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     try:
         if (folder / FILE).exists() and not go_on:
             raise FileExistsError(f"{folder} holds a run already; go on with resume={folder}, or choose another folder")
+        if go_on:
+            refuse_links_out(folder)
         for half in folder.glob(".*-*.*"):  # written by a process that was killed; see replacing
             half.unlink()
         yield
@@ -134,6 +140,7 @@ def write_text(path: Path, text: str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it becomes `path` when it is complete, and vanishes when writing it fails."""
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary.unlink(missing_ok=True)  # writing to a link of that name would write to what it leads to
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -148,13 +155,51 @@ def read(folder: str | Path) -> Record:
     path = Path(folder) / FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no run: there is no {FILE} in it")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} is not a record: it is larger than {LARGEST} bytes")
     try:
         record: Record = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested too deeply
         raise ValueError(f"{path} is not a record: {error}") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise ValueError(f"{path} is not a record of schema {SCHEMA}")
+    record.pop("folder", None)  # where it lies is for those to say who read it
     return record
+
+
+def config_of(record: Record) -> DictConfig:
+    """The configuration in a record. It is data: what looks like an interpolation stays the text that it is.
+
+    Raises ValueError where there is none.
+    """
+    config = record.get("config")
+    if not isinstance(config, dict):
+        raise ValueError("the record has no configuration")
+    try:
+        return DictConfig(_literal(config))
+    except RecursionError as error:
+        raise ValueError("the record's configuration is nested too deeply") from error
+
+
+def _literal(value: Any) -> Any:
+    """The value with every `${` escaped, as OmegaConf reads it: backslashes before it count double."""
+    if isinstance(value, dict):
+        return {key: _literal(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_literal(child) for child in value]
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Raise PermissionError where a link below the folder leads out of it: writing to it would change what is there.
+
+    What lies in the folders LINKED is not looked at: neither W&B nor submitit writes to links that it finds there.
+    """
+    home = os.path.realpath(folder)
+    for path in folder.rglob("*"):
+        theirs = set(LINKED) & set(path.parent.relative_to(folder).parts)
+        if path.is_symlink() and not theirs and not Path(os.path.realpath(path)).is_relative_to(home):
+            raise PermissionError(f"{path} is a link that leads out of {folder}; put what it names in its place")
 
 
 def score(record: Record) -> float | None:
@@ -167,7 +212,7 @@ def score(record: Record) -> float | None:
         return 0.0
     if record["status"] != "finished" or not record["learning_curve"]:
         return None
-    steps = budget.steps(OmegaConf.create({name: record["config"].get(name) for name in BUDGETED}))
+    steps = budget.steps(config_of({"config": {name: record["config"].get(name) for name in BUDGETED}}))
     passed, total, accuracy = 0, 0.0, 0.0
     for point in record["learning_curve"]:
         accuracy = point["accuracy"]

@@ -3,6 +3,7 @@
 The only place that makes objects from configuration.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import budget, malloc, ranks, records
+from longlag import budget, malloc, ranks, records, targets
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
@@ -25,13 +26,15 @@ from longlag.measure.lags import default_lags, over_lags, score
 from longlag.network import Network
 from longlag.records import Record
 from longlag.report import figures, summary
-from longlag.settings import plain
+from longlag.settings import check, plain
 from longlag.sizes import matched
 from longlag.stream import Streams, fixed_batches, generator
 from longlag.targets import build
 from longlag.tasks.task import Task
 from longlag.tracking import tracking
 from longlag.trainer import all_threads, make_trainer, quietly, starts_processes
+
+log = logging.getLogger(__name__)
 
 
 class TrainedRun(NamedTuple):
@@ -71,13 +74,14 @@ def run(
     """
     torch.set_num_threads(cfg.runtime.threads or all_threads())
     malloc.use(cfg.runtime.get("malloc", "stock"))  # a run begun before there was a choice has none
-    the_task = make_task(cfg)
+    the_task = task_of_run(cfg, folder, go_on, tell=not claimed)
     sizes = sizes_to_match(cfg, the_task)
     torch.manual_seed(cfg.seed)
     network = make_network(cfg, the_task, sizes)
     lags = lags_to_test(cfg, the_task)
-    training_lags = build(cfg.lag_mode, task=the_task)
-    learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps, training_lags)
+    training_lags = build(cfg.lag_mode, targets.LAG_MODE, task=the_task)
+    optimizer = build(cfg.optimizer, targets.OPTIMIZER)
+    learner = Learner(network, the_task, optimizer, cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(the_task.solved_at, budget.of(cfg, the_task.memoryless_loss))
     probe = ProbeGradients(partial(measure_gradients, network, the_task, cfg.seed))
     progress = ShowProgress(f"{model} · {task} · lag {cfg.lag}")
@@ -86,7 +90,7 @@ def run(
     record = records.new(plain(cfg), model, task) | {"data": the_task.provenance, "command": command}
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
     if starts_processes(trainer):
-        arguments = DictConfig(record["config"]), folder, model, task, command, go_on, True
+        arguments = records.config_of(record), folder, model, task, command, go_on, True
         return in_processes(trainer, record, folder, go_on, arguments)
     if not is_first:
         torch.manual_seed(cfg.seed + rank_zero_only.rank)  # each drops out other units
@@ -134,11 +138,10 @@ def load(folder: str | Path) -> TrainedRun:
             (see `targets`).
     """
     record = records.read(folder)
-    cfg = DictConfig(record["config"])
+    cfg = records.config_of(record)
+    check(cfg)
     task = make_task(cfg)
-    trained_on, found = record.get("data", {}).get("sha256"), task.provenance.get("sha256")
-    if trained_on != found:
-        raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
+    refuse_another_corpus(task, record, folder)
     network = make_network(cfg, task, sizes_to_match(cfg, task))
     load_weights(network, Path(folder))
     return TrainedRun(network.eval(), task, record)
@@ -146,13 +149,34 @@ def load(folder: str | Path) -> TrainedRun:
 
 def make_task(cfg: DictConfig) -> Task:
     """The task, at `lag`."""
-    task: Task = build(cfg.task)
+    task: Task = build(cfg.task, targets.TASK)
     return task
+
+
+def task_of_run(cfg: DictConfig, folder: Path, go_on: bool, tell: bool) -> Task:
+    """The task of a run, and what is odd about the text that it reads, told once.
+
+    Raises ValueError where a run that goes on was begun with another text.
+    """
+    task = make_task(cfg)
+    if go_on and (begun := records.read(folder)).get("data"):
+        refuse_another_corpus(task, begun, folder)
+    if tell and rank_zero_only.rank == 0:
+        for remark in task.provenance.get("remarks", []):
+            log.warning("%s", remark)
+    return task
+
+
+def refuse_another_corpus(task: Task, record: Record, folder: str | Path) -> None:
+    """Raise ValueError where the task read another text than the run of the record did."""
+    trained_on, found = (record.get("data") or {}).get("sha256"), task.provenance.get("sha256")
+    if trained_on != found:
+        raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
 
 
 def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None) -> Network:
     """The network: the core that `model` describes, `sizes` apart, between the task's read-in and read-out."""
-    return Network(task, partial(build, cfg.model, **(sizes or {})))
+    return Network(task, partial(build, cfg.model, targets.CORE, **(sizes or {})))
 
 
 def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
