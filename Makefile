@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 MARKED ?= not slow and not slurm and not ray
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test lint bench wheel lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -27,6 +27,14 @@ bench: $(READY)
 
 wheel: $(READY)
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+# Every dependency but torch, with the hashes of its files for all systems; torch is a choice (see README.md, Set-up).
+lock: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
+	echo torch > $(VENV)/excluded.txt
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --excludes $(VENV)/excluded.txt --constraints constraints.txt --custom-compile-command "make lock" \
+	  --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) dist

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from longlag import targets
 from longlag.callbacks import ShowProgress
 from longlag.cli import CONF, errors_in_one_line
 from longlag.learner import Learner
@@ -57,10 +58,10 @@ class Clock(pl.Callback):
 def our_step(cfg: DictConfig, folder: Path) -> float:
     """Seconds per step of our training."""
     task = make_task(cfg)
-    learner = Learner(make_network(cfg, task), task, build(cfg.optimizer))
+    learner = Learner(make_network(cfg, task), task, build(cfg.optimizer, targets.OPTIMIZER))
     clock = Clock()
     trainer = make_trainer(cfg, folder, [ShowProgress("benchmark"), clock])
-    trainer.loggers = [build(cfg.logger.csv, save_dir=str(folder))]
+    trainer.loggers = [build(cfg.logger.csv, targets.LOGGER, save_dir=str(folder))]
     with quietly():
         trainer.fit(learner, Streams(task, learner.lags, Seeds(cfg.seed), cfg.batch_size, 1))
     return clock.seconds_per_step
@@ -70,7 +71,7 @@ def plain_step(cfg: DictConfig) -> float:
     """Seconds per step of the loop anyone would write."""
     task = make_task(cfg)
     network = make_network(cfg, task).train()
-    optimizer = build(cfg.optimizer)(network.parameters())
+    optimizer = build(cfg.optimizer, targets.OPTIMIZER)(network.parameters())
     started = 0.0
     for step in range(cfg.max_steps):
         if step == UNCOUNTED:

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     from longlag.stream import Seeds
 
     network, task, record = load(folder)
-    cfg = with_overrides(DictConfig(record["config"]), arguments[1:])
+    cfg = with_overrides(records.config_of(record), arguments[1:])
     curve = over_lags(network, task, lags_to_test(cfg, task), Seeds(cfg.seed, cfg.stream), cfg.eval.sequences)
     evaluated = record.copy()
     evaluated["lag_curve"] = curve

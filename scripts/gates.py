@@ -2,7 +2,7 @@
 
 Replays the first validation sequence with the trained weights and draws gates.png into the folder: every gate and the
 state over time, units sorted by the time over which they keep what they hold, the symbols shown and asked for below.
-A run that W&B tracks gets the picture there, too.
+With --wandb the run that W&B has of it gets the picture there, too.
 """
 
 import argparse
@@ -17,7 +17,9 @@ def main() -> None:
     """Load, replay, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
-    folder = parser.parse_args().folder
+    parser.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send the picture to the run in this W&B project")
+    arguments = parser.parse_args()
+    folder = arguments.folder
     from longlag import load, records, wandb_runs
     from longlag.measure.gates import replay
     from longlag.report import figures, gates
@@ -26,7 +28,8 @@ def main() -> None:
     network, task, record = load(folder)
     picture = folder / gates.PICTURE
     figures.save(gates.gates(record, replay(network, task, Seeds(record["seed"], record["config"]["stream"]))), picture)
-    wandb_runs.add_picture(folder, record, picture)
+    if arguments.wandb:
+        wandb_runs.add_picture(folder, record, picture, arguments.wandb)
     Console().print(f"picture  {records.shown(picture)}", highlight=False, soft_wrap=True)
 
 

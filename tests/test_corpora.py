@@ -2,6 +2,9 @@
 
 import gc
 import hashlib
+import os
+import re
+import socket
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -177,7 +180,7 @@ def test_fractions_that_are_refused(write, split):
         load(write(TEXT), split)
 
 
-@pytest.mark.parametrize("name", ["nowhere.txt", "King James", "", "."])
+@pytest.mark.parametrize("name", ["nowhere.txt", "King James", "", "a\0b", "/etc/passwd/x"])
 def test_a_name_that_is_no_file(name):
     with pytest.raises(ValueError, match=f"must be kjv, shakespeare or the path of a UTF-8 text file; no file {name}$"):
         load(name, HALVES)
@@ -194,7 +197,8 @@ def test_a_name_that_is_no_file(name):
         (b"caf\xe9 au lait", "is no UTF-8 text: byte 3 is 0xe9"),
         ("abc".encode("utf-16"), "is no UTF-8 text: byte 0 is 0x"),
         (b"abc\xe2\x82", "is no UTF-8 text: byte 3 is 0xe2"),
-        (b"abc\0def", "is no text: it holds a NUL character"),
+        (b"abc\0def", "is no text: byte 3 is NUL; if it is UTF-16, convert it to UTF-8$"),
+        ("plain".encode("utf-16-le"), "byte 1 is NUL"),  # which is UTF-8, too
     ],
 )
 def test_a_file_that_is_no_text(write, content, message):
@@ -203,6 +207,50 @@ def test_a_file_that_is_no_text(write, content, message):
         load(name, HALVES)
     assert str(refusal.value).startswith(f"corpus {name} ")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Iterator[dict[str, Path]]:
+    """Paths that lead to something else than a file, by what it is."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(tmp_path / "socket"))
+        yield {
+            "a named pipe": tmp_path / "link", "a socket": tmp_path / "socket", "a folder": tmp_path,
+            "a device": Path("/dev/zero"),
+        }  # fmt: skip
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["a named pipe", "a socket", "a folder", "a device"])
+def test_what_is_no_file_is_not_opened(others: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(corpora.os, "open", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(ValueError, match=f"; {re.escape(str(others[kind]))} is {kind}$"):
+        load(str(others[kind]), HALVES)
+
+
+def test_a_file_that_is_too_large(tmp_path: Path):
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(corpora.LARGEST + 1)  # takes no room on the disk
+    with pytest.raises(ValueError, match=r"has 1,073,741,825 bytes; at most 1,073,741,824 can be read$"):
+        load(str(tmp_path / "large"), HALVES)
+
+
+def test_what_is_odd_about_a_text_is_in_its_provenance(write):
+    odd = load(write(f"a\r\nb{UNKNOWN}\r\n" * 20), HALVES)
+    assert [remark.partition(": ")[2] for remark in odd.provenance["remarks"]] == [
+        "40 line ends are CRLF; they are read as LF",
+        "20 characters are U+FFFD, which a failed conversion leaves; they count as unknown",
+    ]
+    assert "remarks" not in load(write("a\nb\r" * 20), HALVES).provenance
+
+
+def test_what_is_odd_about_a_text_is_told_once(run_small, write, caplog: pytest.LogCaptureFixture):
+    name = write("In the beginning was the word.\r\n" * 40)
+    _, record = run_small("task=text", f"task.corpus={name}", "task.sample=5")
+    told = [message for message in caplog.messages if "CRLF" in message]
+    assert told == [f"corpus {name}: 40 line ends are CRLF; they are read as LF"] == record["data"]["remarks"]
 
 
 @pytest.mark.parametrize(("text", "split"), [("a", [0.9, 0.1]), ("abcde", [0.9, 0.05, 0.05])])

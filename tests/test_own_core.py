@@ -78,7 +78,7 @@ def test_not_without_leave(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "mycell", raising=False)
     cfg = compose(f"hydra.searchpath=[file://{folder / 'myconf'}]", "model=leaky")
-    with pytest.raises(ValueError, match=r"mycell\.Leaky is not allowed; .* set LONGLAG_ALLOW=package"):
+    with pytest.raises(ValueError, match=r"mycell\.Leaky is not allowed as a core: .* set LONGLAG_ALLOW=package"):
         make_network(cfg, make_task(cfg))
     monkeypatch.setenv("LONGLAG_ALLOW", "mycell")
     assert type(make_network(cfg, make_task(cfg)).core).__name__ == "Leaky"

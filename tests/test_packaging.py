@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import CONF
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 KEY = re.compile(r"^( *)([a-z]\w*): *(.*)$")
@@ -100,3 +103,41 @@ def test_a_setting_without_a_word_would_be_noticed(tmp_path: Path):
     assert list(unexplained(path)) == ["b", "e"]
     path.write_text("defaults: [a, _self_]\nb: 2\n")
     assert list(unexplained(path)) == ["(the whole file)"]
+
+
+def pins(path: Path) -> dict[str, Requirement]:
+    """The requirements of a file, by name."""
+    lines = path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    found = [Requirement(line.split("--hash")[0]) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(one.name): one for one in found}
+
+
+def test_the_lock_has_the_versions_that_are_tested():
+    locked, tested = pins(ROOT / "requirements.lock"), pins(ROOT / "constraints.txt")
+    assert "torch" not in locked
+    for name, pin in locked.items():
+        elsewhere = pin.marker is not None and not pin.marker.evaluate({"sys_platform": "linux"})
+        assert elsewhere or pin.specifier == tested[name].specifier, name
+
+
+def test_the_lock_has_every_dependency_in_its_range():
+    locked = pins(ROOT / "requirements.lock")
+    for asked in map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]):
+        if asked.name != "torch":
+            (version,) = locked[canonicalize_name(asked.name)].specifier
+            assert version.operator == "=="
+            assert asked.specifier.contains(version.version), asked
+
+
+def test_every_file_in_the_lock_has_its_hash_and_none_its_address():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    for entry in re.split(r"\n(?=[a-z])", text[text.index("\n", text.rindex("#")) :].strip()):
+        assert re.fullmatch(r"\S+==\S+( ; .+)?( \\\n    --hash=sha256:[0-9a-f]{64})+", entry), entry[:100]
+    assert "://" not in text
+
+
+def test_torch_reads_checkpoints_safely_and_the_build_backend_is_known():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (torch,) = [one for one in map(Requirement, project["project"]["dependencies"]) if one.name == "torch"]
+    assert not torch.specifier.contains("2.9.1")
+    assert all(Requirement(one).specifier for one in project["build-system"]["requires"])

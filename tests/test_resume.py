@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import longlag
 from longlag import records, resume
 from longlag.checkpoints import LAST
 from longlag.learner import Learner
+from longlag.settings import plain
 
 SMALL = (
     *("task=copy", "lag=6", "max_steps=6", "validation.every=2", "validation.sequences=16", "eval.sequences=16"),
@@ -191,7 +193,7 @@ def test_a_run_cannot_become_another(folder: Path, argument: str):
     assert not (folder / "outputs").exists()
 
 
-@pytest.mark.parametrize("key", ["model", "task", "optimizer", "trainer", "lag_mode", "logger.csv"])
+@pytest.mark.parametrize("key", ["model", "task", "optimizer", "lag_mode"])
 def test_a_record_that_names_what_may_not_be_made(folder: Path, key: str):
     run = folder / "sweep" / CELLS[0]
     config = OmegaConf.create(records.read(run)["config"])
@@ -208,10 +210,106 @@ def test_a_record_that_names_what_may_not_be_made(folder: Path, key: str):
             longlag.load(run)
 
 
+def with_settings(folder: Path, **changes: dict) -> Path:
+    """The run of a sweep, interrupted, and groups of its record's settings with others in them."""
+    run = folder / "sweep" / CELLS[0]
+    config = records.read(run)["config"]
+    for group, settings in changes.items():
+        config[group] |= settings
+    change(run, status="interrupted", config=config, config_hash=records.config_hash(config))
+    return run
+
+
+def test_what_is_made_and_where_files_go_does_not_come_from_the_record(folder: Path):
+    elsewhere = {"name": "../elsewhere", "version": "there", "_target_": TARGET}
+    run = with_settings(folder, trainer={"_target_": TARGET}, logger={"csv": elsewhere})
+    (run / "metrics.csv").unlink()
+    code, said = train(folder, f"resume=sweep/{CELLS[0]}")
+    assert code == 0, said
+    assert (run / "metrics.csv").exists()
+    assert records.read(run)["config"]["logger"]["csv"]["name"] == ""
+    assert records.read(run)["config"]["trainer"]["_target_"] == "pytorch_lightning.Trainer"
+    assert not list(folder.rglob("elsewhere"))
+
+
+def test_the_values_that_a_run_began_with_are_kept(folder: Path):
+    run = with_settings(folder, trainer={"log_every_n_steps": 3}, runtime={"threads": None, "checkpoint_seconds": 7})
+    code, said = train(folder, f"resume=sweep/{CELLS[0]}")
+    assert code == 0, said
+    config = records.read(run)["config"]
+    assert (config["trainer"]["log_every_n_steps"], config["trainer"]["accelerator"]) == (3, "cpu")
+    assert config["runtime"] == {"threads": None, "malloc": "stock", "checkpoint_seconds": 7}
+    assert list(config["logger"]) == ["csv"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"trainer": {"default_root_dir": "/"}}, "trainer.default_root_dir is not taken from a record"),
+        ({"trainer": {"callbacks": [{"_target_": TARGET}]}}, "trainer.callbacks is not taken from a record"),
+        ({"trainer": {"devices": {"_target_": TARGET}}}, "trainer.devices is not taken from a record"),
+        ({"trainer": {"devices": [[1]]}}, "trainer.devices is not taken from a record"),
+        ({"logger": {"board": {"_target_": TARGET}}}, "logger.board is not taken from a record"),
+        ({"logger": {"csv": {"root": "/"}}}, "logger.csv.root is not taken from a record"),
+        ({"logger": {"csv": None}}, "logger.csv is not taken from a record"),
+    ],
+    ids=str,
+)
+def test_settings_that_no_record_of_ours_has(folder: Path, changes: dict, said: str):
+    with_settings(folder, **changes)
+    before = files(folder)
+    code, line = train(folder, f"resume=sweep/{CELLS[0]}")
+    assert (code, said in line, line.count("\n")) == (1, True, 1), line
+    assert files(folder) == before
+
+
+def test_a_configuration_in_a_record_is_text(folder: Path):
+    text = "${oc.env:HOME} \\${lag} ???"
+    run = with_settings(folder)
+    record = records.read(run)
+    change(run, config=record["config"] | {"published": {"source": text}})
+    assert records.config_of(records.read(run)).published.source == text
+    assert plain(records.config_of(records.read(run)))["published"] == {"source": text}
+    code, said = train(folder, f"resume=sweep/{CELLS[0]}")
+    assert code == 0, said
+    assert records.read(run)["config"]["published"] == {"source": text}
+
+
+def test_a_run_goes_on_with_the_text_it_was_begun_with(run_small, tmp_path: Path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("In the beginning was the word, and it was long. " * 40)
+    text = ("task=text", f"task.corpus={corpus}", "task.sample=5")
+    run, _ = run_small(*text)
+    corpus.write_text("In the beginning was the Word, and it was long. " * 40)
+    with pytest.raises(ValueError, match=r"the run was trained on a corpus of sha256 \w{64}; it is \w{64} now"):
+        run_small(*text, go_on=True)
+    assert records.read(run)["status"] == "finished"
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "output.log", ".lock", "sub/metrics.csv"])
+@pytest.mark.parametrize("of", ["run", "sweep"])
+def test_a_link_that_leads_out_of_the_folder(folder: Path, name: str, of: str):
+    run = with_settings(folder)
+    outside = folder / "outside"
+    outside.write_text("as it was")
+    (run / name).unlink(missing_ok=True)
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).symlink_to(outside)
+    code, line = train(folder, f"resume={run.relative_to(folder) if of == 'run' else 'sweep'}")
+    assert (code, line.count("\n")) == (1, 1)
+    assert f"{name} is a link that leads out of sweep" in line
+    assert outside.read_text() == "as it was"
+
+
+def keep_command(folder: Path, task: list[str], hydra: list[str]) -> None:
+    """Write down the command of a sweep as Hydra does."""
+    overrides = {"hydra": [*hydra, "hydra.mode=MULTIRUN"], "task": task}
+    (folder / "multirun.yaml").write_text(OmegaConf.to_yaml({"lag": 5, "hydra": {"overrides": overrides}}))
+
+
 def test_the_grid_of_a_sweep(tmp_path: Path):
     task = ["model=rnn,lstm", "eval.lags=[${lag}]", "resume=somewhere"]
-    overrides = {"hydra": ["hydra.launcher.workers=2", "hydra.sweep.dir=x", "hydra.mode=MULTIRUN"], "task": task}
-    (tmp_path / "multirun.yaml").write_text(OmegaConf.to_yaml({"lag": 5, "hydra": {"overrides": overrides}}))
+    keep_command(tmp_path, task, ["hydra.launcher.workers=2", "hydra.sweep.dir=x"])
     again = f"resume={tmp_path}"
     grid = ["model=rnn,lstm", "eval.lags=[${lag}]"]
     assert resume.grid([again]) == ["-m", "hydra.launcher.workers=2", *grid, again]
@@ -221,6 +319,72 @@ def test_the_grid_of_a_sweep(tmp_path: Path):
     assert resume.grid([again, "hydra/launcher=in_process"]) == ["-m", *grid, again, "hydra/launcher=in_process"]
     assert resume.grid(["-m", again, "seed=0,1"]) == ["-m", again, "seed=0,1"]
     assert resume.grid(["seed=0"]) == ["seed=0"]
+
+
+TAKEN = [
+    *("hydra/launcher=processes", "hydra/sweeper=horizon", "hydra.launcher.timeout=3.5", "hydra.launcher.gpus=[0,1]"),
+    *("hydra.launcher.gpus=[[0,1],[2,3]]", "hydra.launcher.workers=null", "hydra.sweeper.first_lag=4"),
+    *("+hydra.launcher.init.num_cpus=2", "hydra.launcher.remote.num_gpus=0.25"),
+    *("experiment=published/bai_copy_t1000_gru", "lag=10,30,100", "seed=range(0,5)", "model.t_max='${times:2,${lag}}'"),
+    *("task.prompt='It is: '", "task.corpus=../texts/mine.txt", "+optimizer.eps=1e-8", "~logger.wandb", "logger=csv"),
+    *("logger.wandb.tags=[a,b]", "logger.wandb.group=${lag}", "trainer.gradient_clip_val=null,1.0", "tune.over=[lr]"),
+    *("model._target_=longlag.models.gru.GRU", "model=glob(l*)", "tuned=none,copy"),
+]
+LEFT_OUT = [
+    *("hydra/launcher=basic", "hydra/launcher='processes'", "hydra/sweeper=optuna", "hydra/job_logging=default"),
+    *("+hydra.callbacks.e={_target_: canary.Core}", "+hydra.callbacks.e._target_=canary.Core", "hydra.output_subdir=x"),
+    *("hydra.searchpath=[pkg://canary]", "+hydra.job.env_set.LONGLAG_ALLOW=canary", "hydra.sweep.subdir=../../x"),
+    *("hydra.launcher._target_=canary.Core", "hydra.launcher.setup=[touch x]", "hydra.launcher.partition=gpu"),
+    *("+hydra.launcher.x={_target_: canary.Core}", "hydra.launcher.workers=1,2", "~hydra.launcher.workers"),
+    *("hydra.launcher={workers: 1}", "hydra.verbose=true", "tune.to=/tmp", "logger.wandb.dir=/tmp", "~hydra.callbacks"),
+    *("logger.wandb={dir: /tmp}", "+logger.csv={name: ../x}", "tune={to: /tmp}", "hydra={verbose: true}"),
+]
+REFUSED = [
+    *("--config-dir=/tmp", "--experimental-rerun=x", "-cd=/tmp", "--multirun", "+model@hydra.callbacks.e=lstm"),
+    *("experiment=../../x", "tuned=../x", "+experiment/../../x=y", "model=lstm,../../x", "lag=${oc.env:HOME}"),
+    *("published={source: '${oc.env:HOME}'}", "task.prompt=$\\{oc.env:HOME\\}", "lag=${hydra.runtime.cwd}"),
+    *("model.t_max='${times:1,${oc.env:HOME}}'", "lag=${oc.decode:x}", "lag", "=5", "", "lag=[1", "lag=" + "[" * 3000),
+]
+
+
+@pytest.mark.parametrize("where", ["task", "hydra"])
+def test_what_is_taken_from_the_command_of_a_sweep(tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture):
+    keep_command(tmp_path, **({"task": [], "hydra": []} | {where: [*TAKEN, *LEFT_OUT]}))
+    assert resume.grid([f"resume={tmp_path}"]) == ["-m", *TAKEN, f"resume={tmp_path}"]
+    (told,) = caplog.messages
+    for word in LEFT_OUT:
+        assert word.partition("=")[0].lstrip("+~") in told
+    assert "canary.Core" not in told
+
+
+@pytest.mark.parametrize("word", REFUSED, ids=lambda word: word[:40])
+def test_what_no_command_of_a_sweep_may_hold(tmp_path: Path, word: str):
+    keep_command(tmp_path, ["lag=5", word], [])
+    with pytest.raises(ValueError, match=r"multirun\.yaml: .* give the grid again, with -m$") as refusal:
+        resume.grid([f"resume={tmp_path}"])
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefgh")),
+        "[" * 20000,
+        "hydra: {overrides: {hydra: [], task: [[]]}}",
+        "hydra: {overrides: {hydra: [], task: [{a: b}]}}",
+        "hydra: !!python/object/apply:os.system [false]",
+        "x" * 300_000,
+        "\0",
+        "",
+    ],
+    ids=["laughs", "deep", "a list", "a mapping", "python", "large", "a NUL", "empty"],
+)
+def test_a_command_that_is_none(tmp_path: Path, text: str):
+    (tmp_path / "multirun.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"does not hold the command of a sweep; give its grid again, with -m$"):
+        resume.grid([f"resume={tmp_path}"])
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 import csv
 import json
 import logging
+import runpy
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,7 +220,7 @@ def test_folder_as_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_picture_drawn_later_reaches_the_same_run(run_small, tmp_path: Path):
     folder, record = run_small("logger=wandb")
     (before,) = offline_runs(tmp_path)
-    wandb_runs.add_picture(folder, record, folder / "lag_curve.png")
+    wandb_runs.add_picture(folder, record, folder / "lag_curve.png", "longlag")
     (after,) = set(offline_runs(tmp_path)) - {before}
     ids = {path.name.split("-")[3] for path in (before, after)}  # within one second W&B numbers the folders, too
     assert ids == {wandb_runs.run_id(folder, record)}
@@ -226,7 +228,24 @@ def test_a_picture_drawn_later_reaches_the_same_run(run_small, tmp_path: Path):
     assert picture.read_bytes() == (folder / "lag_curve.png").read_bytes()
 
 
-def test_a_run_that_is_not_tracked_gets_no_picture(run_small, tmp_path: Path):
+@pytest.mark.parametrize("arguments", [(), ("--wandb", "me/mine")], ids=["unasked", "asked"])
+def test_only_who_asks_has_a_picture_sent(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments):
     folder, record = run_small("logger=csv")
-    wandb_runs.add_picture(folder, record, folder / "lag_curve.png")
-    assert offline_runs(tmp_path) == []
+    record["config"]["logger"]["wandb"] = {"project": "theirs", "entity": "them", "dir": str(tmp_path / "elsewhere")}
+    records.write(record, folder)
+    monkeypatch.setattr(sys, "argv", ["gates.py", str(folder), *arguments])
+    runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "gates.py"), run_name="__main__")
+    assert len(offline_runs(tmp_path)) == bool(arguments)
+    assert not (tmp_path / "elsewhere").exists()
+    if arguments:
+        (started,) = of_type(inspect(tmp_path), "run")
+        assert (started["entity"], started["project"]) == ("me", "mine")
+
+
+def test_a_logger_writes_in_the_runs_folder(run_small, tmp_path: Path):
+    for name in ("../elsewhere", str(tmp_path / "elsewhere")):
+        with pytest.raises(ValueError, match="which is not in the run's folder"):
+            run_small("logger=csv", f"logger.csv.name={name}")
+    assert not (tmp_path / "elsewhere").exists()
+    folder, _ = run_small("logger=csv", "logger.csv.name=metrics", folder=tmp_path / "inside")
+    assert (folder / "metrics" / "metrics.csv").exists()

@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 import time
+import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def to_go_on_from(folder: Path) -> Path | None:
     for path in (folder / LAST, folder / ONE_BEFORE):
         if path.exists():
             try:
-                _check(torch.load(path, map_location="cpu", weights_only=True))
+                _check(_read(path))
                 return path
             except Exception as error:  # a broken file raises whatever its first broken byte leads to
                 log.warning("%s cannot be read (%s)", path, records.first_line(error))
@@ -132,14 +133,27 @@ def forget(folder: Path) -> None:
 def load_weights(network: Network, folder: Path) -> int:
     """Put the weights of the best validation into the network; the step of the training they are of."""
     path = folder / WEIGHTS
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {WEIGHTS}: the run ended before its first validation")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = _read(path)
         network.load_state_dict(saved["state_dict"])
         return int(saved["global_step"])
     except Exception as error:  # a broken file raises whatever its first broken byte leads to
         raise ValueError(f"{path} does not hold the weights of this run: {records.first_line(error)}") from error
+
+
+def _read(path: Path) -> Any:
+    """What a checkpoint holds: plain values and tensors, whoever wrote it (`weights_only` is safe from torch 2.10 on).
+
+    Raises ValueError where it is no file, none that torch writes today, or would unpack to more than its own size.
+    """
+    if not path.is_file():
+        raise ValueError("it is no file")
+    with zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+            raise ValueError("it is compressed, and torch compresses nothing")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _save_weights(network: Network, step: int, path: Path) -> None:

@@ -7,19 +7,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from longlag import records, resume, tuned
-from longlag.files import leave_nothing, missing, printable
+from longlag import guard, records, resume, tuned
+from longlag.files import leave_nothing, printable
 from longlag.settings import check
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,9 @@ OmegaConf.register_new_resolver("sweep", _sweep, replace=True)
 
 def main() -> None:
     """`python train.py …`, and the console command `longlag …`."""
-    with errors_in_one_line():
+    with errors_in_one_line(), guard.guarding():
+        if any(word.startswith("--e") for word in sys.argv[1:]):
+            raise ValueError("--experimental-rerun would run what a pickle holds; resume=FOLDER goes on with a run")
         sys.argv = [sys.argv[0], *resume.grid(sys.argv[1:])]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
 
@@ -106,7 +107,7 @@ def _job(cfg: DictConfig) -> float | None:
         raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
     finally:
         if not of_sweep:
-            leave_nothing(Folders.missing)
+            leave_nothing(guard.Checked.new_folders)
 
 
 def _names(hydra_config: HydraConf) -> dict[str, Any]:
@@ -114,20 +115,6 @@ def _names(hydra_config: HydraConf) -> dict[str, Any]:
     words = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
     chosen = {group: hydra_config.runtime.choices[group] for group in ("model", "task")}
     return chosen | {"command": shlex.join(["python", "train.py", *words])}
-
-
-class Folders(Callback):
-    """Notes which folders were not there before Hydra made that of the run; `conf/config.yaml` names this class."""
-
-    missing: ClassVar[list[Path]] = []  # the innermost first
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Hydra makes the folder after this; where its name cannot be made up, the run itself will say why."""
-        HydraConfig.instance().set_config(config)
-        try:
-            Folders.missing = missing(Path(config.hydra.run.dir))
-        except OmegaConfBaseException:
-            Folders.missing = []
 
 
 def _one_line(error: BaseException) -> str:

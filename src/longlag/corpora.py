@@ -3,7 +3,8 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ SHAKESPEARE_URL = (
     "data/tinyshakespeare/input.txt"
 )
 TIMEOUT = 30  # seconds without an answer
+LARGEST = 2**30  # bytes of a local file; in memory a text takes up to twenty times as many
+KINDS = {  # of what a path may lead to, beside a file
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 @dataclass(frozen=True)
@@ -30,12 +39,14 @@ class Corpus:
         sha256: of the bytes as they came.
         symbols: the characters of the training part, sorted, after UNKNOWN; a character's number is its place here.
         parts: the numbers of the text, for each of `train`, `val` and `test`.
+        remarks: what a user should know of the text: line ends that were changed, characters that are lost.
     """
 
     name: str
     sha256: str
     symbols: str
     parts: dict[str, np.ndarray]
+    remarks: tuple[str, ...] = ()
 
     @property
     def shortest(self) -> int:
@@ -46,7 +57,9 @@ class Corpus:
     def provenance(self) -> dict[str, Any]:
         """What tells this text from every other, for the record."""
         characters = {split: len(numbers) for split, numbers in self.parts.items()}
-        return {"corpus": self.name, "sha256": self.sha256, "symbols": len(self.symbols), "characters": characters}
+        told = {"remarks": list(self.remarks)} if self.remarks else {}
+        known = {"corpus": self.name, "sha256": self.sha256, "symbols": len(self.symbols), "characters": characters}
+        return known | told
 
     def encode(self, text: str) -> np.ndarray:
         """The numbers of a text."""
@@ -59,6 +72,8 @@ class Corpus:
 
 def load(name: str, split: Sequence[float], clean: Callable[[str], str] = lambda text: text, extra: str = "") -> Corpus:
     """Read a text, number it and split it.
+
+    A local file is read whole, and nothing of it is shown: an error names at most one byte and where it stands.
 
     Args:
         name: `kjv`, `shakespeare`, or the path of a UTF-8 file.
@@ -73,7 +88,8 @@ def load(name: str, split: Sequence[float], clean: Callable[[str], str] = lambda
     """
     bounds = _bounds(split)
     content = READERS[name]() if name in READERS else _local(name)
-    text = clean(_decoded(content, name))
+    decoded = _decoded(content, name)
+    text = clean(decoded.replace("\r\n", "\n"))
     if name == "kjv":
         text = re.sub(r"[\[\]]", "", text)  # they stand around words that the translators supplied
     if not text.replace(UNKNOWN, ""):
@@ -83,7 +99,7 @@ def load(name: str, split: Sequence[float], clean: Callable[[str], str] = lambda
     symbols = UNKNOWN + "".join(sorted(set(train + extra) - {UNKNOWN}))
     parts = {"train": train, "val": val, "test": test[0] if test else val}
     numbers = {part: _numbers(piece, symbols) for part, piece in parts.items()}
-    read = Corpus(name, hashlib.sha256(content).hexdigest(), symbols, numbers)
+    read = Corpus(name, hashlib.sha256(content).hexdigest(), symbols, numbers, tuple(_remarks(decoded, name)))
     if not read.shortest:
         raise ValueError(f"corpus {name} is too short to split: it has {len(text)} characters")
     return read
@@ -131,10 +147,23 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _local(name: str) -> bytes:
-    path = Path(os.path.expanduser(name))  # leaves alone what it does not know
-    if not path.is_file():
-        raise ValueError(f"task.corpus must be {', '.join(READERS)} or the path of a UTF-8 text file; no file {name}")
-    return path.read_bytes()
+    """The bytes of a local file. Neither a named pipe nor a device is opened: reading one could wait or go on for ever.
+
+    Raises ValueError where there is no file, or another thing than a file, or one that is too large.
+    """
+    wanted = f"task.corpus must be {', '.join(READERS)} or the path of a UTF-8 text file"
+    path = os.path.expanduser(name)  # leaves alone what it does not know
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        raise ValueError(f"{wanted}; no file {name}") from None
+    for is_one, kind in KINDS.items():
+        if is_one(found.st_mode):
+            raise ValueError(f"{wanted}; {name} is {kind}")
+    if found.st_size > LARGEST:
+        raise ValueError(f"corpus {name} has {found.st_size:,} bytes; at most {LARGEST:,} can be read")
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        return file.read(found.st_size)  # files under /proc say that they are empty, and some of them never end
 
 
 def _decoded(content: bytes, name: str) -> str:
@@ -145,8 +174,17 @@ def _decoded(content: bytes, name: str) -> str:
             f"corpus {name} is no UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}"
         ) from error
     if "\0" in text:
-        raise ValueError(f"corpus {name} is no text: it holds a NUL character")
-    return text.replace("\r\n", "\n")
+        where = content.index(b"\0")
+        raise ValueError(f"corpus {name} is no text: byte {where} is NUL; if it is UTF-16, convert it to UTF-8")
+    return text
+
+
+def _remarks(text: str, name: str) -> Iterator[str]:
+    """What is odd about a text, in a sentence each."""
+    if crlf := text.count("\r\n"):
+        yield f"corpus {name}: {crlf:,} line ends are CRLF; they are read as LF"
+    if lost := text.count(UNKNOWN):
+        yield f"corpus {name}: {lost:,} characters are U+FFFD, which a failed conversion leaves; they count as unknown"
 
 
 def _bounds(split: Sequence[float]) -> list[float]:

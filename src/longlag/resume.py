@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from longlag import records
+from longlag import records, sweep_command
 from longlag.records import Record
 from longlag.records.identity import flattened
 from longlag.settings import plain
 
 CHANGEABLE = ("trainer", "runtime", "logger")  # of a run that goes on: where it runs, not what it is
+MADE_NOW = ("_target_", "dir", "name", "version")  # of those, what is made and where files go: never of a record
 ENDED = ("finished", "diverged")  # a run that diverged would do so again
 ROUNDING = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
 ROUNDING += ("runtime.threads",)  # under others of these, a run has other numbers in the last digits
-GRID = "multirun.yaml"  # Hydra keeps the command of a sweep there
+GRID = sweep_command.FILE
 
 
 class Plan(NamedTuple):
@@ -43,24 +44,64 @@ class Plan(NamedTuple):
 def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
     """The run in the folder `resume`, with the settings of its record.
 
-    Raises FileNotFoundError without a run, ValueError where the overrides would make another run of it.
+    The record may be anybody's. What says what the run is comes from it, `targets` deciding what may be made. Of
+    `trainer`, `runtime` and `logger` it gives plain values alone: the precision, the clipping and the interval of
+    logging, which a run that goes on bit for bit must keep, the devices, the W&B project. What is made there and where
+    files go are of the command's own configuration.
+
+    Raises FileNotFoundError without a run, ValueError where the overrides would make another run of it, or its record
+    sets what the command's configuration does not have.
     """
     folder = Path(cfg.resume)
     record = records.read(folder)
-    settings = DictConfig(record["config"])
+    settings, anew = records.config_of(record), set()
     for override in OverridesParser.create().parse_overrides(overrides):
         group = override.key_or_group.split(".")[0]
         if group in CHANGEABLE:
-            settings[group] = cfg[group]
+            anew.add(group)
         elif group != "resume":
             raise ValueError(
                 f"{override.input_line}: a run goes on as it was begun; only {', '.join(CHANGEABLE)} may change"
             )
+    stored: dict[str, Any] = {**record["config"]}
+    for group in CHANGEABLE:
+        settings[group] = cfg[group] if group in anew else _begun_with(stored[group], cfg[group], group)
     if records.config_hash(plain(settings)) != record["config_hash"]:
         raise ValueError(f"{folder} was begun with another trainer.precision or gradient_clip_val: give them, too")
     return Plan(
         settings, folder, {"model": record["model"], "task": record["task"], "command": record["command"]}, record
     )
+
+
+def _begun_with(begun: dict[str, Any], now: DictConfig, group: str) -> DictConfig:
+    """The settings `now` of a group, with the plain values that the record has for them.
+
+    Raises ValueError where the record has a setting that there is not now, or one that is no plain value.
+    """
+    settings: Any = OmegaConf.to_container(now, resolve=True)
+    return records.as_config(_merged(begun, settings, group))
+
+
+def _merged(begun: dict[str, Any], now: dict[str, Any], name: str) -> dict[str, Any]:
+    """The values of the record for what `now` has, but not for what is made and where files go.
+
+    What has settings of its own, as each logger does, is left out where the record does not have it.
+    """
+    for key, value in begun.items():
+        listed = value if isinstance(value, list) else [value]
+        holds_more = any(isinstance(one, dict | list) for one in listed)
+        if key not in now or holds_more != isinstance(now[key], dict):
+            raise ValueError(f"{name}.{ascii(key)[1:-1]} is not taken from a record; give {name} again")
+    merged: dict[str, Any] = {}
+    for key, value in now.items():
+        if isinstance(value, dict):
+            merged |= {key: _merged(begun[key], value, f"{name}.{key}")} if key in begun else {}
+        else:
+            stays = key not in MADE_NOW and "${" not in str(
+                begun.get(key)
+            )  # a secret is not stored: see settings.plain
+            merged[key] = begun.get(key, value) if stays else value
+    return merged
 
 
 def of_cell(cfg: DictConfig, folder: Path, names: dict[str, Any]) -> Plan:
@@ -69,7 +110,7 @@ def of_cell(cfg: DictConfig, folder: Path, names: dict[str, Any]) -> Plan:
     there = begun(where) if cfg.resume else None
     if there is None:
         return Plan(cfg, where, names, None)
-    settings = DictConfig(there["config"])
+    settings = records.config_of(there)
     for group in CHANGEABLE:
         settings[group] = cfg[group]
     return Plan(settings, where, names, there)
@@ -118,6 +159,7 @@ def grid(arguments: list[str]) -> list[str]:
     if where is None:
         return arguments
     folder = Path(arguments[where].removeprefix("resume="))
+    records.refuse_links_out(folder)
     swept = (folder / GRID).is_file()
     if {"-m", "--multirun"} & set(arguments):
         if not swept and next(folder.rglob(records.FILE), None) is None:
@@ -130,20 +172,10 @@ def grid(arguments: list[str]) -> list[str]:
 
 def _grid_of(folder: Path, arguments: list[str]) -> list[str]:
     """The overrides that a sweep was begun with, those left out that are given anew."""
-    try:
-        began: Any = OmegaConf.to_container(OmegaConf.load(folder / GRID), resolve=False)
-        words = [*began["hydra"]["overrides"]["hydra"], *began["hydra"]["overrides"]["task"]]
-    except Exception as error:  # a broken file raises whatever its first broken byte leads to
-        raise ValueError(
-            f"{folder / GRID} does not hold the command of a sweep; give its grid again, with -m"
-        ) from error
-    given = {_key(word) for word in arguments} | {"hydra.sweep.dir", "hydra.mode"}
-    other = "hydra/launcher" in given  # its settings are others
-    return [word for word in words if _key(word) not in given and not (other and word.startswith("hydra.launcher."))]
+    from longlag.cli import CONF
 
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
+    there = {name: {path.stem for path in (CONF / "hydra" / name).glob("*.yaml")} for name in sweep_command.PLUGINS}
+    return sweep_command.taken(folder, {sweep_command.key_of(word) for word in arguments}, there)
 
 
 def index(folder: str | Path) -> dict[str, Path]:

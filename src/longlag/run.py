@@ -4,6 +4,7 @@ The only place that makes objects from configuration.
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -13,10 +14,10 @@ from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import budget, malloc, ranks, records
+from longlag import budget, malloc, ranks, records, targets
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
@@ -28,13 +29,15 @@ from longlag.records import Record
 from longlag.records.schema import Artifact, Cost
 from longlag.report import figures, summary
 from longlag.resume import begun
-from longlag.settings import plain
+from longlag.settings import check, plain
 from longlag.sizes import matched
 from longlag.stream import Seeds, Streams, fixed_batches
 from longlag.targets import build
 from longlag.tasks.task import Task
 from longlag.tracking import tracking
 from longlag.trainer import all_threads, make_trainer, quietly, starts_processes
+
+log = logging.getLogger(__name__)
 
 
 class TrainedRun(NamedTuple):
@@ -45,7 +48,7 @@ class TrainedRun(NamedTuple):
     record: Record
 
 
-def run(
+def run(  # noqa: PLR0915
     cfg: DictConfig,
     folder: Path,
     model: str,
@@ -79,16 +82,20 @@ def run(
     torch.manual_seed(cfg.seed)
     network = make_network(cfg, the_task, sizes)
     lags = lags_to_test(cfg, the_task)
-    training_lags = build(cfg.lag_mode, task=the_task)
-    learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps, training_lags)
+    training_lags = build(cfg.lag_mode, targets.LAG_MODE, task=the_task)
+    optimizer = build(cfg.optimizer, targets.OPTIMIZER)
+    learner = Learner(network, the_task, optimizer, cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(the_task.solved_at, budget.of(cfg, the_task.memoryless_loss))
     probe = ProbeGradients(partial(measure_gradients, network, the_task, seeds))
     watchers = [ShowProgress(f"{model} · {task} · lag {cfg.lag}"), Checkpoints(folder, cfg.runtime.checkpoint_seconds)]
     trainer = make_trainer(cfg, folder, [watch, probe, *watchers])
     record = new_record(cfg, the_task, {"model": model, "task": task, "command": command}, folder if go_on else None)
+    if not claimed:
+        tell_remarks(the_task)
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
     if starts_processes(trainer):
-        arguments = DictConfig(record["config"]), folder, model, task, command, go_on, True
+        resolved = records.as_config(OmegaConf.to_container(cfg, resolve=True))
+        arguments = resolved, folder, model, task, command, go_on, True
         return in_processes(trainer, record, folder, go_on, arguments)
     if not is_first:
         torch.manual_seed(cfg.seed + rank_zero_only.rank)  # each drops out other units
@@ -138,7 +145,8 @@ def load(folder: str | Path) -> TrainedRun:
             (see `targets`).
     """
     record = records.read(folder)
-    cfg = DictConfig(record["config"])
+    cfg = records.config_of(record)
+    check(cfg)
     task = make_task(cfg)
     check_data(record, task, Path(folder))
     check_artifacts(record, Path(folder))
@@ -184,13 +192,20 @@ def artifact(path: Path) -> Artifact:
 
 def make_task(cfg: DictConfig) -> Task:
     """The task, at `lag`."""
-    task: Task = build(cfg.task)
+    task: Task = build(cfg.task, targets.TASK)
     return task
+
+
+def tell_remarks(task: Task) -> None:
+    """Log what is odd about the text that a task reads; of a ddp run the first process does."""
+    if rank_zero_only.rank == 0:
+        for remark in task.provenance.get("remarks", []):
+            log.warning("%s", remark)
 
 
 def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None) -> Network:
     """The network: the core that `model` describes, `sizes` apart, between the task's read-in and read-out."""
-    return Network(task, partial(build, cfg.model, **(sizes or {})))
+    return Network(task, partial(build, cfg.model, targets.CORE, **(sizes or {})))
 
 
 def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:

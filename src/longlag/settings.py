@@ -11,6 +11,7 @@ from longlag import malloc
 from longlag.records.identity import NOT_OF_THE_RUN, OF_THE_TRAINER, flattened
 
 PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "16-mixed")
+INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # one that no backslash takes its meaning from
 SCHEDULES = ("constant", "cosine")
 
 
@@ -140,7 +141,7 @@ def _without_secrets(value: Any, written: Any, cfg: dict[str, Any], name: str) -
 
 def _from_environment(written: Any, cfg: dict[str, Any]) -> bool:
     """Whether a value, as it is written, is read from the environment, be it by way of other settings."""
-    if not isinstance(written, str) or "${" not in written:
+    if not isinstance(written, str) or not INTERPOLATION.search(written):
         return False
     flat = flattened(cfg)
     others = (flat.get(name) for name in re.findall(r"\$\{([\w.]+)\}", written))

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from longlag import wandb_runs
 from longlag.records import Record, first_line
 from longlag.report import figures
-from longlag.targets import build
+from longlag.targets import LOGGER, build
 from longlag.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -94,18 +94,29 @@ def _start(*where: Any, **given: Any) -> Any:
         return wandb.init(mode="disabled")
 
 
+def _logger(name: str, node: DictConfig, folder: Path, record: Record) -> Logger:
+    """The logger that `node` describes."""
+    if name == "wandb":
+        named = wandb_runs.named(record)
+        given = {"name": named["name"], "id": wandb_runs.run_id(folder, record), "run_config": named["config"]}
+        tracked = build(node, LOGGER, **given)
+        if not isinstance(tracked, Wandb):
+            raise ValueError(f"logger.wandb must be {Wandb.__module__}.Wandb")
+        return tracked
+    logger: Logger = build(node, LOGGER, save_dir=str(folder))
+    where = Path(logger.log_dir or logger.save_dir or folder)
+    if not where.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"logger.{name} would write to {where}, which is not in the run's folder {folder}")
+    return logger
+
+
 @contextmanager
 def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Iterator[list[Logger]]:
-    """The loggers of the run. W&B gets the results at the end and is closed whatever happens."""
-    loggers = []
-    for name, node in cfg.logger.items():
-        if name == "wandb":
-            named = wandb_runs.named(record)
-            loggers.append(
-                build(node, name=named["name"], id=wandb_runs.run_id(folder, record), run_config=named["config"])
-            )
-        else:
-            loggers.append(build(node, save_dir=str(folder)))
+    """The loggers of the run. W&B gets the results at the end and is closed whatever happens.
+
+    Raises ValueError where a logger is none, or would write elsewhere than in the run's folder or W&B's.
+    """
+    loggers = [_logger(str(name), node, folder, record) for name, node in cfg.logger.items()]
     ours = [logger for logger in loggers if isinstance(logger, Wandb)]
     for logger in ours:
         logger.declare((*task.measures, *task.derived(dict.fromkeys(task.measures, 0.0))))

@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from longlag import budget
-from longlag.targets import build
+from longlag.targets import TRAINER, build
 
 EXPECTED = (
     ".*does not have many workers",  # batches cost next to nothing
@@ -32,6 +32,7 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
         with quietly():
             trainer: pl.Trainer = build(
                 cfg.trainer,
+                TRAINER,
                 accelerator=accelerator(cfg.trainer.accelerator),
                 default_root_dir=str(folder),  # under SLURM, Lightning takes up what it finds there
                 max_steps=budget.steps(cfg),

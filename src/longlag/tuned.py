@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,11 @@ def write(task: str, chosen: Mapping[str, Settings], how: Mapping[str, dict[str,
         folder: where Hydra finds it as `tuned=TASK`.
 
     Raises:
-        ValueError: where what is there is broken.
+        ValueError: where what is there is broken, or the task has no plain name.
         PermissionError: where nothing can be written there.
     """
+    if not re.fullmatch(r"\w[\w-]*", task):
+        raise ValueError(f"task {task!a}: what was tuned is kept under the name of a task")
     path = writable(folder) / f"{task}.yaml"
     models, tried = _standing(path)
     models, tried = {**models, **chosen}, {**tried, **how}

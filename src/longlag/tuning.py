@@ -136,7 +136,7 @@ def choose(runs: Sequence[Record], over: Sequence[str]) -> dict[str, Tuning]:
         score = records.score(run)
         if score is None:
             raise ValueError(f"{run['model']} at lag {run['lag']}, seed {run['seed']} has not come to its end")
-        values = json.dumps(_values(OmegaConf.create(dict(run["config"])), over))
+        values = json.dumps(_values(records.config_of(run), over))
         scores[run["model"]][values][run["lag"], run["seed"]] = score
         trials[run["model"]] += 1
     where = {frozenset(at) for tried in scores.values() for at in tried.values()}

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import hydra
-from omegaconf import OmegaConf
 
-from longlag import cli, records, resume
+from longlag import cli, records, resume, sweep_command
 from longlag.records import Record
 from longlag.report.published import Published
 from longlag.settings import plain
@@ -67,8 +66,8 @@ def begun(folder: Path) -> list[str]:
     """The presets that a sweep was begun with. Raises FileNotFoundError or ValueError where there is none."""
     if not (folder / resume.GRID).is_file():
         raise FileNotFoundError(f"{folder} holds no sweep: there is nothing to go on with")
-    words: Any = OmegaConf.select(OmegaConf.load(folder / resume.GRID), "hydra.overrides.task")
-    asked = [word.removeprefix("experiment=") for word in words or [] if word.startswith("experiment=")]
+    words = sweep_command.read(folder)
+    asked = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
     names = [name for words in asked for name in words.split(",")]
     if not names or any(not name.startswith(f"{GROUP}/") for name in names):
         raise ValueError(f"{folder} holds a sweep of something else than published figures")

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline")
 MIRRORED = ("model", "task", "lag", "seed", "config_hash", "config")  # the W&B config is the record's
 SINGLE = ("status", "solved", "steps_to_solve", "sequences_to_solve", "seconds_to_solve", "config_hash")
+FOLDER, TIMEOUT = "outputs", 15  # as in conf/logger/wandb.yaml
 AXES = {"lag_curve": "lag", "gradient": "distance", "gradient_scalars": "step"}  # what the record's curves are over
 
 
@@ -36,6 +37,7 @@ def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **gi
     """
     if mode not in MODES:
         raise ValueError(f"logger.wandb.mode must be one of {', '.join(MODES)}, got {mode}")
+    _report_nothing()
     wandb.setup(wandb.Settings(silent=True))  # what there is to say, we say
     mode, why = os.environ.get("WANDB_MODE", mode), "as asked"
     if mode == "auto":
@@ -73,18 +75,21 @@ def run_id(folder: Path, record: Record) -> str:
     return hashlib.sha256(f"{folder.resolve()} {record['config_hash']}".encode()).hexdigest()[:16]
 
 
-def add_picture(folder: Path, record: Record, picture: Path) -> None:
-    """Log a picture that was drawn later to the W&B run of the folder; nothing where it has none.
+def add_picture(folder: Path, record: Record, picture: Path, where: str) -> None:
+    """Log a picture that was drawn later to the W&B run of the folder.
+
+    Args:
+        folder, record: of the run. What the record says of loggers is not heeded: it may be anybody's.
+        picture: to be logged.
+        where: PROJECT or ENTITY/PROJECT, which the run is in.
 
     Raises RuntimeError where W&B cannot start.
     """
-    settings = record["config"]["logger"].get("wandb")
-    if settings:
-        given = named(record) | {key: settings[key] for key in ("project", "entity", "group", "tags")}
-        where = settings["mode"], settings["timeout"], settings["dir"]
-        run = start(*where, id=run_id(folder, record), **given)
-        run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
-        finish(run, record["status"] == "finished")
+    entity, _, project = where.rpartition("/")
+    given = named(record) | {"project": project, "entity": entity or None, "id": run_id(folder, record)}
+    run = start("auto", TIMEOUT, FOLDER, **given)
+    run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
+    finish(run, record["status"] == "finished")
 
 
 def log_record(run: Any, record: Record, pictures: Iterable[Path] = ()) -> None:
@@ -128,10 +133,19 @@ def _sync(run: Any) -> str:
 
 def logged_in() -> bool:
     """Whether there is a key; whether the server takes it, only a run will tell."""
+    _report_nothing()
     try:
         return bool(wandb.login(prompt=False, verify=False))
     except Exception:  # a broken key or settings file: offline
         return False
+
+
+def _report_nothing() -> None:
+    """Unless the user says otherwise, W&B's library sends its maker no figures on its own work.
+
+    It would do so before it is known whether anybody is logged in, even of a run that stays offline.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 
 def _number(value: Any) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 
 from longlag import budget
 from longlag.files import all_printable, printable
@@ -29,7 +29,8 @@ WEIGHTS = "model.ckpt"
 SAMPLE = "sample.txt"
 LOCK = ".lock"
 TEMPORARY = re.compile(r"\.longlag-\d+-(record\.json|model\.ckpt|last\.ckpt|sample\.txt|[a-z_]+\.png)")  # of a run
-BUDGETED = ("max_steps", "batch_size", "budget")  # the settings that the number of steps follows from
+LARGEST = 64 * 2**20  # bytes of a record; those of the longest runs take a tenth of it
+LINKED = ("wandb", ".submitit")  # folders in which W&B and submitit keep links of their own
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -113,7 +114,8 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     """Make the folder of a run and keep it to this process, however it ends.
 
     Raises FileExistsError where it holds a run already and that is not to go on: results are not overwritten;
-    BlockingIOError where another process works on it; OSError where nothing can be written there, with the cause.
+    BlockingIOError where another process works on it; PermissionError where one that is to go on
+    holds a link that leads out of it; OSError where nothing can be written there, with the cause.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,6 +128,8 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     try:
         if (folder / FILE).exists() and not go_on:
             raise FileExistsError(f"{folder} holds a run already; go on with resume={folder}, or choose another folder")
+        if go_on:
+            refuse_links_out(folder)
         _remove_temporaries(folder)
         yield
     finally:
@@ -187,6 +191,7 @@ def replacing(path: Path) -> Iterator[Path]:
     What a killed process leaves of it has a name that matches TEMPORARY.
     """
     temporary = path.with_name(f".longlag-{os.getpid()}-{path.name}")
+    temporary.unlink(missing_ok=True)  # writing to a link of that name would write to what it leads to
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -210,6 +215,8 @@ def read(folder: str | Path) -> Record:
         raise FileNotFoundError(f"{folder} holds no run: there is no {FILE} in it")
     if not path.is_file():
         raise ValueError(f"{path} is not a record: it is not a file")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} is not a record: it is larger than {LARGEST} bytes")
     try:
         return validated(json.loads(path.read_bytes(), parse_constant=_refuse))
     except RecursionError:
@@ -222,6 +229,7 @@ def validated(found: Any) -> Record:
     """What was read, as a record of today. Raises ValueError, in one line, where it is none."""
     if not isinstance(found, dict):
         raise ValueError("it is not an object with keys")
+    found.pop("folder", None)  # where it lies is for those to say who read it
     try:
         upgraded = upgrade(found)
     except (AttributeError, KeyError, TypeError) as error:  # what `upgrade` builds on is missing, or of another type
@@ -269,6 +277,43 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not a number in JSON")
 
 
+def config_of(record: Record) -> DictConfig:
+    """The configuration in a record. It is data: what looks like an interpolation stays the text that it is."""
+    return as_config(record["config"])
+
+
+def as_config(values: Any) -> DictConfig:
+    """Plain settings as OmegaConf holds them, nothing in them being an interpolation.
+
+    Raises ValueError where they are nested too deeply.
+    """
+    try:
+        return DictConfig(_literal(values))
+    except RecursionError as error:
+        raise ValueError("the configuration is nested too deeply") from error
+
+
+def _literal(value: Any) -> Any:
+    """The value with every `${` escaped, as OmegaConf reads it: backslashes before it count double."""
+    if isinstance(value, dict):
+        return {key: _literal(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_literal(child) for child in value]
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", value) if isinstance(value, str) else value
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Raise PermissionError where a link below the folder leads out of it: writing to it would change what is there.
+
+    What lies in the folders LINKED is not looked at: neither W&B nor submitit writes to links that it finds there.
+    """
+    home = os.path.realpath(folder)
+    for path in folder.rglob("*"):
+        theirs = set(LINKED) & set(path.parent.relative_to(folder).parts)
+        if path.is_symlink() and not theirs and not Path(os.path.realpath(path)).is_relative_to(home):
+            raise PermissionError(f"{path} is a link that leads out of {folder}; put what it names in its place")
+
+
 def score(record: Record) -> float | None:
     """What tuning looks at, in [0, 1]: the validation accuracy, averaged over the steps of the budget.
 
@@ -279,7 +324,7 @@ def score(record: Record) -> float | None:
         return 0.0
     if record["status"] != "finished" or not record["learning_curve"]:
         return None
-    steps = budget.steps(OmegaConf.create({name: record["config"].get(name) for name in BUDGETED}))
+    steps = budget.steps(config_of(record))
     passed, total, accuracy = 0, 0.0, 0.0
     for point in record["learning_curve"]:
         accuracy = point["accuracy"]

@@ -188,8 +188,10 @@ def _examples(ours: Sequence[Cell], style: panels.Styles) -> str:
 
 def _gates(run: Record) -> str:
     """The picture that scripts/gates.py left in the run's folder, if it did."""
-    path = Path(run.get("folder", "")) / gates.PICTURE
-    if not path.is_file():
+    if "folder" not in run:
+        return ""
+    path = Path(run["folder"]) / gates.PICTURE
+    if path.is_symlink() or not path.is_file():  # a link may lead to any file, and a page is sent to others
         return ""
     picture, name = b64encode(path.read_bytes()).decode(), escape(_name(run))
     caption = f"<figcaption>Gates of {name}</figcaption>"
