@@ -139,18 +139,23 @@ class ProbeGradients(pl.Callback):
 
     The network and every random state are left as they were: a run ends with the same weights without it.
 
+    Args:
+        measure: the profile at a step, or None where the core does not run in float64: then nothing is measured.
+
     Attributes:
         profiles: what was measured.
         seconds: wall time it took during training.
     """
 
-    def __init__(self, measure: Callable[[int], Profile]):
+    def __init__(self, measure: Callable[[int], Profile] | None):
         self.measure = measure
         self.profiles: list[Profile] = []
         self.seconds = 0.0
 
     def at(self, step: int) -> None:
         """Measure now; at one step of the training the last measurement counts."""
+        if self.measure is None:
+            return
         others = [profile for profile in self.profiles if profile.step != step]
         self.profiles = sorted([*others, self.measure(step)], key=lambda profile: profile.step)
 

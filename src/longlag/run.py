@@ -83,6 +83,9 @@ def run(
     progress = ShowProgress(f"{model} · {task} · lag {cfg.lag}")
     checkpoints = Checkpoints(folder, cfg.runtime.checkpoint_seconds)
     trainer = make_trainer(cfg, folder, [watch, probe, progress, checkpoints])
+    checked = network.check(the_task, lags if cfg.eval.sequences else [], trainer.strategy.root_device)
+    if not checked.exact:
+        probe.measure = None
     record = records.new(plain(cfg), model, task) | {"data": the_task.provenance, "command": command}
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
     if starts_processes(trainer):
@@ -108,17 +111,11 @@ def run(
         finally:
             record |= outcome(watch, cfg) | {"training_lags": training_lags.until(trainer.global_step)}
             record["cost"] = parameters(network) | sizes | cost(watch, probe, trainer, cfg.batch_size)
+            record["cost"]["check_seconds"] = checked.seconds
             record |= gradients(probe)
         if is_first:
-            record["best_step"] = load_weights(network, folder)
-            started = time.monotonic()
-            record |= measure(network.to(trainer.strategy.root_device), the_task, cfg, lags)
-            record["cost"]["test_seconds"] = time.monotonic() - started
-            probe.at(record["best_step"])
-            record |= gradients(probe)
-            figures.draw(record, folder)
-            if sample := record["example"].get("sample"):
-                records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
+            network.to(trainer.strategy.root_device)
+            evaluate(record, folder, network, the_task, cfg, lags, probe)
     if is_first:
         forget(folder)
         summary.show(record, folder)
@@ -191,15 +188,43 @@ def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool,
     return ended
 
 
-def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:
+def evaluate(
+    record: Record, folder: Path, network: Network, task: Task, cfg: DictConfig, lags: list[int], probe: ProbeGradients
+) -> None:
+    """All that is measured after the training, on the best-validation weights, put into the record as it is measured.
+
+    What has been measured is in the record, and written, should the next fail.
+    """
+    record["best_step"] = load_weights(network, folder)
+    probe.at(record["best_step"])
+    record |= gradients(probe)
+    records.write(record, folder)
+    started = time.monotonic()
+    try:
+        measure(network, task, cfg, lags, record, folder)
+    finally:
+        record["cost"]["test_seconds"] = time.monotonic() - started
+    figures.draw(record, folder)
+    if sample := record["example"].get("sample"):
+        records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
+
+
+def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int], record: Record, folder: Path) -> None:
     """The test score at the trained lag, the lag curve and an example; without test sequences, nothing."""
     if not cfg.eval.sequences:
-        return {}
+        return
     with showing_test(len(lags)) as tell:
         test = score(network, task, cfg.seed, cfg.eval.sequences)
-        curve = over_lags(network, task, lags, cfg.seed, cfg.eval.sequences, tell, test)
-    shown = example(network, task, cfg.seed)
-    return {"test": {**test, **task.baselines, "sequences": cfg.eval.sequences}, "lag_curve": curve, "example": shown}
+        record["test"] = {**test, **task.baselines, "sequences": cfg.eval.sequences}
+        records.write(record, folder)
+
+        def keep(point: dict[str, Any]) -> None:
+            record["lag_curve"].append(point)
+            records.write(record, folder)
+            tell(point)
+
+        over_lags(network, task, lags, cfg.seed, cfg.eval.sequences, keep, test)
+    record["example"] = example(network, task, cfg.seed)
 
 
 def measure_gradients(network: Network, task: Task, seed: int, step: int) -> Profile:
