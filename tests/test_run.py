@@ -29,6 +29,7 @@ TIMES = (
     "seconds",
     "validation_seconds",
     "probe_seconds",
+    "check_seconds",
     "test_seconds",
     "tokens_per_second",
     "peak_memory_bytes",

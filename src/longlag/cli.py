@@ -64,7 +64,7 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(130)
     except SystemExit as stop:
         if given == "1" and stop.__cause__:
-            raise stop.__cause__ from None
+            raise stop.__cause__ from stop.__cause__.__cause__  # with what led to it
         raise
     except USER_ERRORS as error:
         if given == "1":

@@ -26,7 +26,7 @@ from longlag.measure.gradients import SEQUENCES, Profile, gradient_over_distance
 from longlag.measure.lags import default_lags, over_lags, score
 from longlag.network import Network
 from longlag.records import Record
-from longlag.records.schema import Artifact, Cost
+from longlag.records.schema import Artifact, Cost, LagPoint, Test
 from longlag.report import figures, summary
 from longlag.resume import begun
 from longlag.settings import check, plain
@@ -48,7 +48,7 @@ class TrainedRun(NamedTuple):
     record: Record
 
 
-def run(  # noqa: PLR0915
+def run(
     cfg: DictConfig,
     folder: Path,
     model: str,
@@ -89,6 +89,9 @@ def run(  # noqa: PLR0915
     probe = ProbeGradients(partial(measure_gradients, network, the_task, seeds))
     watchers = [ShowProgress(f"{model} · {task} · lag {cfg.lag}"), Checkpoints(folder, cfg.runtime.checkpoint_seconds)]
     trainer = make_trainer(cfg, folder, [watch, probe, *watchers])
+    checked = network.check(the_task, lags if cfg.eval.sequences else [], trainer.strategy.root_device)
+    if not checked.exact:
+        probe.measure = None
     record = new_record(cfg, the_task, {"model": model, "task": task, "command": command}, folder if go_on else None)
     if not claimed:
         tell_remarks(the_task)
@@ -118,18 +121,11 @@ def run(  # noqa: PLR0915
             record |= outcome(watch, cfg)
             record["training_lags"] = training_lags.until(trainer.global_step)
             record["cost"] = cast("Cost", parameters(network) | sizes | cost(watch, probe, trainer, cfg.batch_size))
+            record["cost"]["check_seconds"] = checked.seconds
             record |= gradients(probe)
         if is_first:
-            record["best_step"] = best_step = load_weights(network, folder)
-            started = time.monotonic()
-            record |= measure(network.to(trainer.strategy.root_device), the_task, cfg, lags)
-            record["cost"]["test_seconds"] = time.monotonic() - started
-            probe.at(best_step)
-            record |= gradients(probe)
-            figures.draw(record, folder)
-            if sample := record["example"].get("sample"):
-                records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
-            record["artifacts"] = [artifact(folder / records.WEIGHTS)]
+            network.to(trainer.strategy.root_device)
+            evaluate(record, folder, network, the_task, cfg, lags, probe)
     if is_first:
         forget(folder)
         summary.show(record, folder)
@@ -245,18 +241,46 @@ def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool,
     return ended
 
 
-def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> Any:
-    """The test score at the trained lag, the lag curve and an example; without test sequences, nothing."""
+def evaluate(
+    record: Record, folder: Path, network: Network, task: Task, cfg: DictConfig, lags: list[int], probe: ProbeGradients
+) -> None:
+    """All that is measured after the training, on the best-validation weights, put into the record as it is measured.
+
+    What has been measured is in the record, and written, should the next fail.
+    """
+    record["best_step"] = best_step = load_weights(network, folder)
+    record["artifacts"] = [artifact(folder / records.WEIGHTS)]
+    probe.at(best_step)
+    record |= gradients(probe)
+    records.write(record, folder)
+    started = time.monotonic()
+    try:
+        measure(network, task, cfg, lags, record, folder)
+    finally:
+        record["cost"]["test_seconds"] = time.monotonic() - started
+    figures.draw(record, folder)
+    if sample := record["example"].get("sample"):
+        records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
+
+
+def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int], record: Record, folder: Path) -> None:
+    """The test at the trained lag, the lag curve and an example; without test sequences, nothing."""
     if not cfg.eval.sequences:
-        return {}
-    seeds = Seeds(cfg.seed, cfg.stream)
+        return
+    seeds, sequences = Seeds(cfg.seed, cfg.stream), cfg.eval.sequences
+    record["sequences"]["test"] = sequences
     with showing_test(len(lags)) as tell:
-        test = score(network, task, seeds, cfg.eval.sequences)
-        curve = over_lags(network, task, lags, seeds, cfg.eval.sequences, tell, test)
-    shown = example(network, task, seeds)
-    sequences = {"validation": cfg.validation.sequences, "test": cfg.eval.sequences, "gradient": SEQUENCES}
-    tested = {"test": {**test, **task.baselines, "sequences": cfg.eval.sequences}, "lag_curve": curve}
-    return {**tested, "sequences": sequences, "example": shown}
+        test = score(network, task, seeds, sequences)
+        record["test"] = cast("Test", {**test, **task.baselines, "sequences": sequences})
+        records.write(record, folder)
+
+        def keep(point: LagPoint) -> None:
+            record["lag_curve"].append(point)
+            records.write(record, folder)
+            tell(point)
+
+        over_lags(network, task, lags, seeds, sequences, keep, test)
+    record["example"] = example(network, task, seeds)
 
 
 def measure_gradients(network: Network, task: Task, seeds: Seeds, step: int) -> Profile:

@@ -53,7 +53,7 @@ def over_lags(
     lags: Iterable[int],
     seeds: Seeds,
     sequences: int,
-    tell: Callable[[dict[str, Any]], None] = lambda _: None,
+    tell: Callable[[LagPoint], None] = lambda _: None,
     trained: dict[str, Any] | None = None,
 ) -> list[LagPoint]:
     """The lag curve: at each lag the score, the chance beside it and the number of sequences behind it.
