@@ -82,15 +82,17 @@ def test_a_group_without_a_setting_names_it_where_another_has_it(tmp_path: Path)
 
 keys = st.sampled_from(["a", "a.b", "lr", "optimizer.lr", "task.lr", "x._target_", "x.k"])
 values = st.sampled_from([0, 1, 0.5, "1", "0.5", "null", True, "p.A", "q.A"])
-groups = st.lists(st.dictionaries(keys, values, max_size=4), min_size=1, max_size=5)
+groups = st.lists(
+    st.tuples(st.sampled_from([10, 30]), st.dictionaries(keys, values, max_size=4)), min_size=1, max_size=6
+)
 
 
 @given(groups)
-def test_no_two_groups_share_a_name(settings: list[dict]):
-    family = {json.dumps(one, sort_keys=True) for one in settings}
+def test_no_two_groups_share_a_name(settings: list[tuple[int, dict]]):
+    family = {(lag, json.dumps(one, sort_keys=True)) for lag, one in settings}
     found = names(sorted(family))
     assert found.keys() == family
-    assert len(set(found.values())) == len(family)
+    assert len({(lag, words) for (lag, _), words in found.items()}) == len(family)
 
 
 @pytest.mark.parametrize("schema", [0, 3, "1", True, None, 1.0, [1]])

@@ -83,9 +83,17 @@ def test_cells_come_by_task_model_and_lag():
     ],
 )
 def test_settings_are_those_that_differ(settings, ours, theirs):
-    found = cells([run(), run(seed=1, **settings), run(lag=30, lr=5.0)])
-    assert [cell.settings for cell in found] == ["", ours, theirs]
-    assert found[2].name == f"lstm {theirs}"
+    found = cells([run(), run(seed=1, **settings), run(lag=30), run(model="gru", lr=5.0)])
+    assert [cell.settings for cell in found] == ["", ours, ours, theirs]
+    assert found[3].name == f"lstm {theirs}"
+
+
+def test_a_setting_has_one_name_at_every_lag():
+    """And what only changes with the lag has none."""
+    runs = [run(lag=10, lr=0.2), run(lag=30, lr=0.1), run(lag=30, lr=0.2), run(lag=100, lr=0.1, max_steps=9)]
+    assert [(cell.lag, cell.settings) for cell in cells(runs)] == [
+        (10, "lr=0.2"), (30, "lr=0.1"), (30, "lr=0.2"), (100, "lr=0.1"),
+    ]  # fmt: skip
 
 
 def test_the_optimiser_repeats_nothing():

@@ -19,7 +19,7 @@ class Cell(NamedTuple):
 
     Attributes:
         task, model, lag: of all of them.
-        settings: those that other groups of the same task, model and lag have otherwise; empty where there are none.
+        settings: those that other groups of the same task and model have otherwise; empty where there are none.
         runs: one for each seed, of any status.
     """
 
@@ -90,28 +90,32 @@ def _readable(path: Path) -> Iterator[Record]:
 
 def cells(runs: Sequence[Record]) -> list[Cell]:
     """The runs by task, model, lag and settings, in this order."""
-    families: dict[tuple[str, str, int], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    families: dict[tuple[str, str], dict[tuple[int, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         same = json.dumps(identity.group(run["config"]), sort_keys=True)
-        families[run["task"], run["model"], run["lag"]][same].append(run)
+        families[run["task"], run["model"]][run["lag"], same].append(run)
     return [
-        Cell(*family, words, families[family][same])
+        Cell(*family, lag, words, families[family][lag, same])
         for family in sorted(families)
-        for same, words in names(families[family]).items()
+        for (lag, same), words in sorted(names(families[family]).items(), key=lambda named: named[0][0])
     ]
 
 
-def names(family: Iterable[str]) -> dict[str, str]:
-    """Groups of one task, model and lag by their identity (JSON), each with the settings that tell it from the others.
+def names(family: Iterable[tuple[int, str]]) -> dict[tuple[int, str], str]:
+    """Groups of one task and model, by lag and identity (JSON), each with the settings that tell it from the others.
 
-    No two have the same name.
+    At one lag no two have the same name. What differs at one lag is named at all of them, so that a setting has one
+    name along a curve; what only changes with the lag, as the lag itself does, is not.
     """
-    groups = {same: json.loads(same) for same in family}
-    differ = identity.differing(groups.values())
-    short = {same: _in_words(ours, differ, groups.values()) for same, ours in groups.items()}
-    if len(set(short.values())) == len(short):
+    groups = {(lag, same): json.loads(same) for lag, same in family}
+    at_lag: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for (lag, _), ours in groups.items():
+        at_lag[lag].append(ours)
+    differ = sorted({key for same_lag in at_lag.values() for key in identity.differing(same_lag)})
+    short = {group: _in_words(ours, differ, groups.values()) for group, ours in groups.items()}
+    if len({(lag, words) for (lag, _), words in short.items()}) == len(short):
         return short
-    return {same: " ".join(_exactly(key, ours) for key in differ) for same, ours in groups.items()}
+    return {group: " ".join(_exactly(key, ours) for key in differ) for group, ours in groups.items()}
 
 
 def _exactly(key: str, ours: Mapping[str, Any]) -> str:
