@@ -1,7 +1,6 @@
 """The cells of a sweep: run one after another or side by side, watched, and summed up at the end. Needs no torch."""
 
 import logging
-import signal
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from rich.console import Console
 from longlag import records, resume, tuned, tuning
 from longlag.records import Record
 from longlag.settings import plain
+from longlag.stop import terminated_like_ctrl_c
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Sweep(Launcher):
     @contextmanager
     def at_work(self, cells: int) -> Iterator[None]:
         """While cells are run, about so many: what runs them is there, and a SIGTERM stops them all."""
-        with _stoppable():
+        with terminated_like_ctrl_c():
             yield
 
     def cells(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Cell]:
@@ -256,17 +256,3 @@ def job(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell) ->
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM ends the sweep as Ctrl-C does, workers included."""
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
