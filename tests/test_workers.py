@@ -5,11 +5,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from test_sweep import PROCESSES, SWEEP, begin, end, is_gone, place, run, statuses, wait_for
 
+from longlag import worker as module
 from longlag.worker import Died, Worker, stop
 
 AT_WORK = ("0_fated_copy_lag6_seed0", "1_fated_copy_lag6_seed1")
@@ -93,3 +95,24 @@ def test_no_process_is_started_after_the_end():
     stop([one])
     with pytest.raises(InterruptedError):
         one.call(int)
+
+
+def deaf(ready: str) -> None:
+    """Heeds no SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(ready).touch()
+    time.sleep(60)
+
+
+def test_a_call_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "GRACE", 0.5)
+    one = Worker(print)
+    with ThreadPoolExecutor() as executor:
+        call = executor.submit(one.call, deaf, str(tmp_path / "ready"))
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.05)
+        started = time.monotonic()
+        stop([one])
+        assert time.monotonic() - started < 10
+        with pytest.raises(InterruptedError, match="stopped from outside"):
+            call.result(timeout=10)

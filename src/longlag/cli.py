@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longlag import records, resume, tuned
 from longlag.settings import check
+from longlag.stop import terminated_like_ctrl_c
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +52,17 @@ def main() -> None:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """A user's error ends the command with one line and exit code 1, Ctrl-C with 130; `HYDRA_FULL_ERROR=1` traces."""
+    """A user's error ends the command with one line and exit code 1, Ctrl-C and SIGTERM with 130.
+
+    `HYDRA_FULL_ERROR=1` traces.
+    """
     given = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"  # Hydra then hands errors on to us instead of printing them
     try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write("longlag: interrupted\n")
+        with terminated_like_ctrl_c():
+            yield
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"longlag: {stop or 'interrupted'}\n")
         sys.exit(130)
     except SystemExit as stop:
         if given == "1" and stop.__cause__:
@@ -93,15 +98,25 @@ def _job(cfg: DictConfig) -> float | None:
             log.info("%s has come to its end: nothing is left to do", plan.folder)
             return records.score(plan.begun) if plan.begun else None
         check(plan.cfg)
-        from longlag.run import run
-
-        return records.score(run(plan.cfg, plan.folder, **plan.names, go_on=plan.begun is not None))
+        return records.score(_run(plan))
     except USER_ERRORS as error:
         if of_sweep:  # the launcher tells
             raise
         raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
     finally:
         _leave_nothing(folder)
+
+
+def _run(plan: resume.Plan) -> records.Record:
+    """Run it. Raises KeyboardInterrupt, where it is stopped, with a line that says where and how it goes on."""
+    from longlag.checkpoints import stopped
+    from longlag.run import run
+
+    try:
+        return run(plan.cfg, plan.folder, **plan.names, go_on=plan.begun is not None)
+    except KeyboardInterrupt as stop:
+        record = resume.begun(plan.folder)
+        raise KeyboardInterrupt(stopped(plan.folder, record) if record else "interrupted") from stop
 
 
 def _names(hydra_config: HydraConf) -> dict[str, Any]:

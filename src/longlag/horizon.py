@@ -80,8 +80,11 @@ class Horizon(Sweeper):
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self._config, folder / resume.GRID)
         log.info("searching; a search that is stopped goes on with resume=%s", records.shown(folder.absolute()))
-        with self._trials.at_work(len(lines) * lines[0].search.needed):
-            self._go_on(lines)
+        try:
+            with self._trials.at_work(len(lines) * lines[0].search.needed):
+                self._go_on(lines)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"the search was stopped; {self._trials.going_on}") from stop
         found = [{**line.about, **line.search.found} for line in lines]
         records.write_text(folder / FILE, json.dumps(found, indent=1) + "\n")
         show(found, folder)

@@ -3,6 +3,7 @@
 The only place that makes objects from configuration.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -32,6 +33,8 @@ from longlag.targets import build
 from longlag.tasks.task import Task
 from longlag.tracking import tracking
 from longlag.trainer import all_threads, make_trainer, quietly, starts_processes
+
+log = logging.getLogger(__name__)
 
 
 class TrainedRun(NamedTuple):
@@ -99,6 +102,8 @@ def run(
         record["environment"] = environment(trainer.strategy.root_device) | {"processes": trainer.world_size}
         watch_memory(trainer.strategy.root_device)
         start = to_go_on_from(folder) if go_on else None
+        if go_on and not start:
+            log.info("%s has no checkpoint: it begins again at step 0", folder)
         try:
             if is_first and not start:
                 probe.at(step=0)
@@ -225,14 +230,14 @@ def example(network: Network, task: Task, seed: int) -> dict[str, Any]:
 
 def outcome(watch: Watch, cfg: DictConfig) -> dict[str, Any]:
     """How it learned, whether it was solved and what that took, as the record has it."""
-    steps = watch.steps_to_solve
+    steps = watch.steps_to_solve if watch.solved else None
     return {
         "learning_curve": watch.curve,
         "ended_by": budget.last_of(cfg) if watch.ended_by == "steps" else watch.ended_by,
         "solved": watch.solved,
         "steps_to_solve": steps,
         "sequences_to_solve": None if steps is None else steps * cfg.batch_size,
-        "seconds_to_solve": watch.seconds_to_solve,
+        "seconds_to_solve": watch.seconds_to_solve if watch.solved else None,
     }
 
 

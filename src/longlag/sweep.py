@@ -91,12 +91,24 @@ class Sweep(Launcher):
                     tuning.check([(cell.choices, cell.settings) for cell in made], self.config.hydra)
                 cells += made
                 self.finish(cells, returns)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(self.stopped(cells, len(job_overrides))) from stop
         finally:
             sum_up(cells, returns)
         track(cells)
         if tune:
             returns |= self._tuned(cells)
         return self._returned(cells, returns)
+
+    def stopped(self, cells: Sequence[Cell], of: int) -> str:
+        """How far the sweep was when it was stopped, and how it goes on, in one line."""
+        ended = sum(bool(record := cell.record) and record["status"] in resume.ENDED for cell in cells)
+        return f"stopped with {ended} of {of} runs ended; {self.going_on}"
+
+    @property
+    def going_on(self) -> str:
+        """The command that goes on with the sweep."""
+        return f"go on with: python train.py resume={records.shown(Path(self.config.hydra.sweep.dir).absolute())}"
 
     @contextmanager
     def at_work(self, cells: int) -> Iterator[None]:

@@ -118,6 +118,8 @@ class Worker:
 
     def _died(self) -> Any:
         self._process.join()
+        if self._stopped:  # it was killed because it did not heed that
+            raise InterruptedError(STOPPED)
         raise Died(self._process.exitcode or 0)
 
 
