@@ -21,8 +21,10 @@ OURS = ("eval.lags", "eval.sequences")
 
 def main(arguments: list[str]) -> None:
     """Load, measure, print, write."""
-    if not arguments or arguments[0].startswith("-"):
-        sys.exit(USAGE)
+    if {"-h", "--help"} & set(arguments):
+        sys.exit(print(USAGE))
+    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
+        raise ValueError(f"which run? {USAGE}")
     folder = Path(arguments[0])
     from longlag import load, records
     from longlag.measure.lags import over_lags
@@ -31,7 +33,7 @@ def main(arguments: list[str]) -> None:
 
     network, task, record = load(folder)
     cfg = with_overrides(DictConfig(record["config"]), arguments[1:])
-    curve = over_lags(network, task, lags_to_test(cfg, task), cfg.seed, cfg.eval.sequences)
+    curve = over_lags(network, task, lags_to_test(cfg, task, network), cfg.seed, cfg.eval.sequences)
     evaluated = record | {"lag_curve": curve}
     records.write_text(folder / "evaluation.json", json.dumps(curve, indent=1) + "\n")
     figures.save(figures.lag_curve(evaluated), folder / "evaluation.png")

@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,18 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from longlag import records, resume, tuned
-from longlag.settings import check
+from longlag import explain, memory, records, resume, tuned
+from longlag.settings import CONF, check
 from longlag.stop import terminated_like_ctrl_c
 
 log = logging.getLogger(__name__)
 
-_INSTALLED = Path(__file__).with_name("conf")  # inside a wheel
-_CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
-CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
-
 FULL_ERROR = "HYDRA_FULL_ERROR"
-USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException, MemoryError)
 
 
 def _sweep() -> str | None:
@@ -46,8 +43,15 @@ OmegaConf.register_new_resolver("sweep", _sweep, replace=True)
 def main() -> None:
     """`python train.py …`, and the console command `longlag …`."""
     with errors_in_one_line():
+        explain.check_choices(sys.argv[1:])
         sys.argv = [sys.argv[0], *resume.grid(sys.argv[1:])]
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+        except BaseException:
+            _leave_no_sweep()
+            raise
+        finally:
+            HydraConfig.instance().cfg = None
 
 
 @contextmanager
@@ -56,8 +60,9 @@ def errors_in_one_line() -> Iterator[None]:
 
     `HYDRA_FULL_ERROR=1` traces.
     """
-    given = os.environ.get(FULL_ERROR)
+    given, parse_error = os.environ.get(FULL_ERROR), ArgumentParser.error
     os.environ[FULL_ERROR] = "1"  # Hydra then hands errors on to us instead of printing them
+    ArgumentParser.error = _raise  # type: ignore[assignment]  # Hydra makes its own parser
     try:
         with terminated_like_ctrl_c():
             yield
@@ -68,14 +73,24 @@ def errors_in_one_line() -> Iterator[None]:
         if given == "1" and stop.__cause__:
             raise stop.__cause__ from None
         raise
-    except USER_ERRORS as error:
-        if given == "1":
+    except Exception as error:
+        if given == "1" or not _is_the_users(error):
             raise
-        sys.exit(_one_line(error))
+        sys.exit(explain.in_one_line(error, sys.argv[1:]))
     finally:
+        ArgumentParser.error = parse_error  # type: ignore[method-assign]
         os.environ.pop(FULL_ERROR)
         if given is not None:
             os.environ[FULL_ERROR] = given
+
+
+def _is_the_users(error: Exception) -> bool:
+    """Whether it is no fault of ours."""
+    return isinstance(error, USER_ERRORS) or memory.refused(error)
+
+
+def _raise(_: ArgumentParser, message: str) -> None:
+    raise ValueError(f"{message}; --help says what there is")
 
 
 def _job(cfg: DictConfig) -> float | None:
@@ -85,6 +100,8 @@ def _job(cfg: DictConfig) -> float | None:
     of_sweep = hydra_config.mode == RunMode.MULTIRUN
     choices, given = hydra_config.runtime.choices, list(hydra_config.overrides.task)
     try:
+        if not of_sweep:
+            _check_single(cfg, hydra_config)
         if why := tuned.shortcoming(cfg, choices, given):
             log.warning("%s", why)
         cfg = tuned.applied(cfg, choices, given)
@@ -99,12 +116,24 @@ def _job(cfg: DictConfig) -> float | None:
             return records.score(plan.begun) if plan.begun else None
         check(plan.cfg)
         return records.score(_run(plan))
-    except USER_ERRORS as error:
-        if of_sweep:  # the launcher tells
+    except Exception as error:
+        if of_sweep or not _is_the_users(error):  # the launcher tells
             raise
-        raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
+        # past Hydra, which would add a line of its own
+        raise SystemExit(explain.in_one_line(error, sys.argv[1:])) from error
     finally:
         _leave_nothing(folder)
+
+
+def _check_single(cfg: DictConfig, hydra_config: HydraConf) -> None:
+    """Raise ValueError where a single run is given what only a sweep heeds, or no folder."""
+    if not str(hydra_config.run.dir).strip():
+        raise ValueError("hydra.run.dir names no folder")
+    for word in hydra_config.overrides.hydra:
+        if word.lstrip("+~").partition("=")[0].startswith(explain.FOR_SWEEPS):
+            raise ValueError(f"{word}: only a sweep heeds that; add -m")
+    if cfg.get("tune"):
+        raise ValueError("tune: only a sweep chooses among its runs; add -m, or use experiment=tune")
 
 
 def _run(plan: resume.Plan) -> records.Record:
@@ -126,6 +155,20 @@ def _names(hydra_config: HydraConf) -> dict[str, Any]:
     return chosen | {"command": shlex.join(["python", "train.py", *words])}
 
 
+def _leave_no_sweep() -> None:
+    """Remove the folder of a sweep that was refused, in which there is but what Hydra wrote down of it."""
+    hydra_config = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra_config and hydra_config.mode == RunMode.MULTIRUN:
+        folder = Path(hydra_config.sweep.dir)
+        if not _going_on() and [path.name for path in folder.glob("*")] == [resume.GRID]:
+            (folder / resume.GRID).unlink()
+            _leave_nothing(folder)
+
+
+def _going_on() -> bool:
+    return any(word.startswith("resume=") for word in sys.argv)
+
+
 def _leave_nothing(folder: Path) -> None:
     """Remove the folder that Hydra made for a run that was refused; one that holds anything stays."""
     for path in (folder, folder.parent):
@@ -133,11 +176,3 @@ def _leave_nothing(folder: Path) -> None:
             path.rmdir()
         except OSError:
             return
-
-
-def _one_line(error: BaseException) -> str:
-    cause = error.__cause__
-    text = str(error).split("Config search path")[0] or type(error).__name__
-    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
-        text += f" ({str(cause).splitlines()[0]})"  # Hydra says which override, OmegaConf says what is wrong with it
-    return "longlag: " + " ".join(text.split())

@@ -119,6 +119,18 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
         lock.release()
 
 
+def locked(folder: Path) -> bool:
+    """Whether another process has claimed the folder."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        with lock.acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
 def write(record: Record, folder: Path) -> None:
     """Write `record.json` atomically: a reader finds the old file or the new one, never half of one."""
     write_text(folder / FILE, json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")

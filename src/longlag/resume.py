@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from longlag import records
 from longlag.records import Record
-from longlag.settings import plain
+from longlag.settings import plain, said
 
 CHANGEABLE = ("trainer", "runtime", "logger")  # of a run that goes on: where it runs, not what it is
 ENDED = ("finished", "diverged")  # a run that diverged would do so again
@@ -42,7 +42,7 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
 
     Raises FileNotFoundError without a run, ValueError where the overrides would make another run of it.
     """
-    folder = Path(cfg.resume)
+    folder = Path(str(cfg.resume))
     record = records.read(folder)
     settings = DictConfig(record["config"])
     for override in OverridesParser.create().parse_overrides(overrides):
@@ -96,7 +96,10 @@ def grid(arguments: list[str]) -> list[str]:
     where = next((at for at, word in enumerate(arguments) if word.startswith("resume=")), None)
     if where is None:
         return arguments
-    folder = Path(arguments[where].removeprefix("resume="))
+    named = arguments[where].removeprefix("resume=").strip()
+    if not named or named[0] in "[{":
+        raise ValueError(f"resume= must name the folder of a run or of a sweep to go on with, got {said(named)}")
+    folder = Path(named)
     swept = (folder / GRID).is_file()
     if {"-m", "--multirun"} & set(arguments):
         if not swept and next(folder.rglob(records.FILE), None) is None:

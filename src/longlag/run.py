@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import budget, malloc, ranks, records
+from longlag import budget, malloc, memory, ranks, records
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
@@ -28,7 +28,7 @@ from longlag.records import Record
 from longlag.report import figures, summary
 from longlag.settings import plain
 from longlag.sizes import matched
-from longlag.stream import Streams, fixed_batches, generator
+from longlag.stream import EVALUATION_BATCH, Streams, fixed_batches, generator
 from longlag.targets import build
 from longlag.tasks.task import Task
 from longlag.tracking import tracking
@@ -78,7 +78,8 @@ def run(
     sizes = sizes_to_match(cfg, the_task)
     torch.manual_seed(cfg.seed)
     network = make_network(cfg, the_task, sizes)
-    lags = lags_to_test(cfg, the_task)
+    lags = lags_to_test(cfg, the_task, network)
+    check_optimizer(cfg)
     training_lags = build(cfg.lag_mode, task=the_task)
     learner = Learner(network, the_task, build(cfg.optimizer), cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(the_task.solved_at, budget.of(cfg, the_task.memoryless_loss))
@@ -166,12 +167,35 @@ def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
     return {} if wanted is None else matched(lambda **sizes: make_network(cfg, task, sizes), cfg.model, wanted)
 
 
-def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
-    """`eval.lags` or the default ones. Raises ValueError where the task has no such lag: now, not after training."""
+def lags_to_test(cfg: DictConfig, task: Task, network: Network) -> list[int]:
+    """`eval.lags` or the default ones.
+
+    Raises ValueError where the task has no such lag, or memory cannot hold a batch, of the training or of a test: now,
+    not after training.
+    """
+    check_memory(network, task, cfg.batch_size, f"a batch of batch_size={cfg.batch_size} at lag={task.lag}")
     lags = list(cfg.eval.lags or default_lags(task))
     for lag in lags:
-        task.on_curve(lag)
+        at = task.on_curve(lag)
+        check_memory(network, at, min(cfg.eval.sequences, EVALUATION_BATCH), f"a test at lag {lag}")
     return lags
+
+
+def check_memory(network: Network, task: Task, sequences: int, what: str) -> None:
+    """Raise ValueError where so many sequences cannot fit: their encoded inputs and the core's outputs, in float32."""
+    needed = 4 * sequences * task.length * (network.read_in.size + network.core.hidden_size)
+    if not memory.fits(needed):
+        there = memory.in_words()
+        raise ValueError(f"{what} needs at least {memory.in_words(needed)} of memory; this machine has {there}")
+
+
+def check_optimizer(cfg: DictConfig) -> None:
+    """Raise ValueError where the optimizer does not take its settings."""
+    make = build(cfg.optimizer)
+    try:
+        make([torch.nn.Parameter(torch.zeros(1))])
+    except Exception as error:  # whatever a value of the wrong kind may lead to
+        raise ValueError(f"the optimizer does not take these settings: {records.first_line(error)}") from error
 
 
 def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool, arguments: tuple[Any, ...]) -> Record:
