@@ -17,7 +17,7 @@ from typing import Any
 import hydra
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -96,8 +96,8 @@ def batch_making(cfg: DictConfig) -> float:
 
 def compare(lag: int, overrides: list[str]) -> dict[str, Any]:
     """The ratios at one lag."""
-    fixed = [f"lag={lag}", f"max_steps={STEPS[lag]}", "trainer=cpu", "+trainer.limit_val_batches=0", "logger=csv"]
-    cfg = composed([*overrides, *fixed])
+    cfg = composed([*overrides, f"lag={lag}", f"max_steps={STEPS[lag]}", "trainer=cpu", "logger=csv"])
+    OmegaConf.update(cfg, "trainer.limit_val_batches", 0, force_add=True)  # which no run may have
     plain, ours = [], []
     for _ in range(REPETITIONS):
         plain.append(plain_step(cfg))

@@ -21,8 +21,10 @@ OURS = ("eval.lags", "eval.sequences")
 
 def main(arguments: list[str]) -> None:
     """Load, measure, print, write."""
-    if not arguments or arguments[0].startswith("-"):
-        sys.exit(USAGE)
+    if {"-h", "--help"} & set(arguments):
+        sys.exit(print(USAGE))
+    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
+        raise ValueError(f"which run? {USAGE}")
     folder = Path(arguments[0])
     from longlag import load, records
     from longlag.measure.lags import over_lags
@@ -32,7 +34,8 @@ def main(arguments: list[str]) -> None:
 
     network, task, record = load(folder)
     cfg = with_overrides(records.config_of(record), arguments[1:])
-    curve = over_lags(network, task, lags_to_test(cfg, task), Seeds(cfg.seed, cfg.stream), cfg.eval.sequences)
+    seeds, lags = Seeds(cfg.seed, cfg.stream), lags_to_test(cfg, task, network)
+    curve = over_lags(network, task, lags, seeds, cfg.eval.sequences)
     evaluated = record.copy()
     evaluated["lag_curve"] = curve
     records.write_text(folder / "evaluation.json", json.dumps(curve, indent=1) + "\n")

@@ -120,7 +120,7 @@ def test_an_interrupted_cell_continues(begun: Path, tmp_path: Path, stop_at):
     code, said = train(tmp_path, *SWEEP)
     assert code == 130
     assert f"interrupted  sweep/{CELLS[1]}: stopped from outside" in said
-    assert said.endswith("longlag: interrupted\n")
+    assert said.endswith("longlag: stopped with 1 of 2 runs ended; go on with: python train.py resume=sweep\n")
     assert (tmp_path / "sweep" / CELLS[1] / LAST).exists()
     code, said = train(tmp_path, "resume=sweep")
     assert code == 0

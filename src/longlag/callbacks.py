@@ -23,13 +23,13 @@ CONSOLE = Console(stderr=True)  # standard output is for results
 class Watch(pl.Callback):
     """Ends the run when it is solved or has used up its budget, and keeps the times.
 
-    Solved is a validation accuracy of at least `solved_at` twice running; `steps_to_solve` is the first of the two.
+    Solved is a validation accuracy of at least `solved_at` at two consecutive validations.
     The last step is always validated.
 
     Attributes:
         solved: whether it was.
         ended_by: what ended it, `solved`, `steps`, `seconds` or `hopeless`; None before the end.
-        steps_to_solve, seconds_to_solve: None where it was not.
+        steps_to_solve, seconds_to_solve: at the first of the two, or at the last validation where that was the first.
         seconds: wall time of training, validations included.
         computing_seconds: what the budget's seconds are held against: on a CPU the training thread's own, so that other
             work on the machine does not count; elsewhere of the clock.
@@ -39,7 +39,7 @@ class Watch(pl.Callback):
     """
 
     KEPT: ClassVar = (
-        *("curve", "steps_to_solve", "seconds_to_solve", "tokens"),
+        *("curve", "steps_to_solve", "seconds_to_solve", "tokens", "solved", "ended_by"),
         *("seconds", "computing_seconds", "validation_seconds"),
     )
 
@@ -54,6 +54,10 @@ class Watch(pl.Callback):
         self.curve: list[dict[str, float]] = []
         self._started = self._validating = 0.0
         self._computed = Computing(None)
+
+    def on_fit_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """A training that had ended is not gone on with: the run was stopped in its test."""
+        trainer.should_stop = self.ended_by is not None
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Start the clocks, or let them run on."""
@@ -105,11 +109,6 @@ class Watch(pl.Callback):
         elif good:
             self.steps_to_solve, self.seconds_to_solve = trainer.global_step, self.seconds
         else:
-            self.steps_to_solve = self.seconds_to_solve = None
-
-    def on_train_end(self, *_: Any) -> None:
-        """A single good validation, at the last step, does not count."""
-        if not self.solved:
             self.steps_to_solve = self.seconds_to_solve = None
 
     def state_dict(self) -> dict[str, Any]:

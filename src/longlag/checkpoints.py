@@ -11,10 +11,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger
 
-from longlag import ranks, records
+from longlag import budget, ranks, records
 from longlag.network import Network
+from longlag.stop import Request
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,10 @@ NEEDED = {
 
 
 class Checkpoints(pl.Callback):
-    """Writes `model.ckpt` at every validation that is the best so far, and every so often `last.ckpt` to go on from.
+    """Writes `model.ckpt` at every validation that is the best so far, and `last.ckpt` to go on from.
+
+    The latter every so often, when the training ends (the test is still to come), and where the run is told to stop:
+    Ctrl-C or SIGTERM ends the training after the step at hand, with a checkpoint of that step.
 
     A run that goes on from it ends bit for bit like one that was never stopped: with the optimiser and the loops go the
     random states (dropout draws from them), the metrics so far, and what the other callbacks have seen. All of it is
@@ -51,28 +56,54 @@ class Checkpoints(pl.Callback):
     def __init__(self, folder: Path, seconds: float):
         self.folder, self.seconds = folder, seconds
         self.best_loss = math.inf
+        self._stop = Request()
         self._saved = time.monotonic()
+        self._saved_step = self._validated_step = 0
         self._random_states: list[dict[str, Any]] = []  # of each rank
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Draw on from where the checkpoint was taken."""
+        """Draw on from where the checkpoint was taken; from now on, stop where that is asked for."""
+        self._stop.listen()  # now, because Lightning has put its own handlers there just before
         if self._random_states:
             state = ranks.own(self._random_states, trainer.global_rank)
             torch.set_rng_state(state["cpu"])
             if state["cuda"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(state["cuda"])
 
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Stop here, between two steps, if that was asked for; right after a validation, one step later.
+
+        A checkpoint of a step that is validated has to be taken within the validation: Lightning counts on that.
+        """
+        here = trainer.global_step
+        validated = here == self._validated_step != self._saved_step
+        if self._any(trainer, self._stop.asked) and not validated:
+            if here != self._saved_step:
+                self._save(trainer)
+            raise KeyboardInterrupt
+
     def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
-        """Keep the weights if they are the best, and everything if it is time; a run that ends now needs no more."""
+        """Keep the weights if they are the best, and everything if it is time."""
         loss = float(trainer.callback_metrics["val/loss"])
         if loss < self.best_loss:
             self.best_loss = loss
             if trainer.is_global_zero:
                 _save_weights(learner.network, trainer.global_step, self.folder / WEIGHTS)
-        due = time.monotonic() - self._saved >= self.seconds
-        if trainer.strategy.broadcast(due) and not trainer.should_stop:
+        self._validated_step = trainer.global_step
+        stop = self._any(trainer, self._stop.asked)
+        due = self._any(trainer, time.monotonic() - self._saved >= self.seconds)
+        if stop or due or trainer.should_stop:
             self._save(trainer)
-            self._saved = time.monotonic()
+        if stop:
+            raise KeyboardInterrupt
+
+    def on_train_end(self, *_: Any) -> None:
+        """The test is not stopped between steps, but at once."""
+        self._stop.leave()
+
+    def on_exception(self, *_: Any) -> None:
+        """Nor is what follows now."""
+        self._stop.leave()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
@@ -87,15 +118,24 @@ class Checkpoints(pl.Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         """The metrics so far: what is logged after the checkpoint will be logged again."""
         checkpoint["metrics"] = [row for logger in _files(trainer) for row in _rows(logger)]
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for count in (batches["total"], batches["current"]):
+            count["ready"] = count["completed"]  # a batch that is ready, but not trained on, will be made again
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         """Put the metrics back."""
+        self._saved_step = checkpoint["global_step"]
         for logger in _files(trainer):
             logger.experiment.metrics = list(checkpoint["metrics"])
             logger.save()
 
+    def _any(self, trainer: pl.Trainer, here: bool) -> bool:
+        """Whether it is so in any process of the run; they do all this together."""
+        return here if trainer.world_size == 1 else bool(trainer.strategy.reduce_boolean_decision(here, all=False))
+
     def _save(self, trainer: pl.Trainer) -> None:
         """`last.ckpt`, atomically; the one before is kept, should this one turn out to be broken."""
+        self._saved, self._saved_step = time.monotonic(), trainer.global_step
         last = self.folder / LAST
         if not trainer.is_global_zero:
             trainer.save_checkpoint(last)  # all processes of a ddp run take part; the first one writes
@@ -122,6 +162,21 @@ def _check(saved: Any) -> None:
     """Raise ValueError where what was saved is nothing that a run could go on from."""
     if not isinstance(saved, dict) or not saved.keys() >= NEEDED:
         raise ValueError("it is not a checkpoint of a run")
+
+
+def saved_step(folder: Path) -> int:
+    """The step that a run in this folder would go on from; 0 where there is no checkpoint."""
+    path = to_go_on_from(folder)
+    return 0 if path is None else int(_read(path)["global_step"])
+
+
+def stopped(folder: Path, record: records.Record) -> str:
+    """Where a run was stopped and how it goes on, in one line."""
+    steps = budget.steps(records.config_of(record))
+    done, saved = record["cost"].get("steps"), saved_step(folder)
+    where = "stopped" if done is None else f"stopped at step {done} of {steps}"
+    since = {done: "", 0: ", from step 0: there is no checkpoint"}.get(saved, f", from the checkpoint of step {saved}")
+    return f"{where}; go on with: python train.py resume={records.shown(folder.absolute())}{since}"
 
 
 def forget(folder: Path) -> None:

@@ -31,7 +31,7 @@ class Checked(ConfigLoaderImpl):
     """Hydra's loader; what it composes has passed `check`.
 
     Attributes:
-        new_folders: that of a run and those above it, as far as they were not there: Hydra makes them after this.
+        new_folders: that of a run or a sweep, and those above it, as far as they were not there: Hydra makes them.
     """
 
     new_folders: ClassVar[list[Path]] = []
@@ -50,8 +50,8 @@ class Checked(ConfigLoaderImpl):
             raise ValueError("hydra.searchpath: configuration is looked for in folders (file://…), not in packages")
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check(cfg.hydra)
-        if run_mode == RunMode.RUN and not self._of_sweep:
-            Checked.new_folders = _new_folders(cfg)
+        if not self._of_sweep:
+            Checked.new_folders = _new_folders(cfg, cfg.hydra.run if run_mode == RunMode.RUN else cfg.hydra.sweep)
         return cfg
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -63,11 +63,11 @@ class Checked(ConfigLoaderImpl):
             self._of_sweep = False
 
 
-def _new_folders(cfg: DictConfig) -> list[Path]:
-    """Folders that Hydra will make; none where the name cannot be made up: the run itself will say why."""
+def _new_folders(cfg: DictConfig, place: DictConfig) -> list[Path]:
+    """Folders that Hydra will make for a run or a sweep; none where the name cannot be made up: the run itself will say why."""
     HydraConfig.instance().set_config(cfg)  # the name is made of it
     try:
-        return missing(Path(cfg.hydra.run.dir))
+        return missing(Path(place.dir))
     except OmegaConfBaseException:
         return []
 

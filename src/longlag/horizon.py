@@ -22,6 +22,7 @@ from rich.table import Table
 
 from longlag import records, resume
 from longlag.search import Search, entries, in_words, names, trial
+from longlag.settings import Range
 from longlag.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -57,11 +58,13 @@ class Horizon(Sweeper):
     """
 
     def __init__(self, first_lag: int, max_lag: int, seeds: int, resolution: float):
-        for name, value, low in (("first_lag", first_lag, 1), ("max_lag", max_lag, first_lag), ("seeds", seeds, 1)):
-            if not isinstance(value, int) or value < low:
-                raise ValueError(f"hydra.sweeper.{name} must be a whole number of at least {low}, got {value}")
-        if not resolution > 1:
-            raise ValueError(f"hydra.sweeper.resolution must be above 1, got {resolution}")
+        counts = {"first_lag": first_lag, "seeds": seeds, "max_lag": max_lag}
+        for name, value in counts.items():
+            low = first_lag if name == "max_lag" else 1
+            if problem := Range(whole=True, low=low).problem(value):
+                raise ValueError(f"hydra.sweeper.{name} {problem}")
+        if problem := Range(whole=False, low=1, above=True).problem(resolution):
+            raise ValueError(f"hydra.sweeper.resolution {problem}")
         self.first_lag, self.max_lag, self.seeds, self.resolution = first_lag, max_lag, seeds, resolution
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -79,9 +82,11 @@ class Horizon(Sweeper):
         folder = Path(self._config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self._config, folder / resume.GRID)
-        log.info("searching; a search that is stopped goes on with resume=%s", records.shown(folder.absolute()))
-        with self._trials.at_work(len(lines) * lines[0].search.needed):
-            self._go_on(lines)
+        try:
+            with self._trials.at_work(len(lines) * lines[0].search.needed):
+                self._go_on(lines)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"the search was stopped; {self._trials.going_on}") from stop
         found = [{**line.about, **line.search.found} for line in lines]
         records.write_text(folder / FILE, json.dumps(found, indent=1) + "\n")
         show(found, folder)
@@ -93,6 +98,10 @@ class Horizon(Sweeper):
         while wanted := [(line, lag, seed) for line in lines for lag, seed in line.search.ask()]:
             words = [[*line.overrides, f"lag={lag}", f"seed={seed}"] for line, lag, seed in wanted]
             now = self._trials.cells(words, begun)
+            self._trials.check(now)
+            if not begun:
+                folder = records.shown(Path(self._config.hydra.sweep.dir).absolute())
+                log.info("searching; a search that is stopped goes on with resume=%s", folder)
             begun += len(now)
             returns: dict[int, JobReturn] = {}
             self._trials.finish(now, returns)

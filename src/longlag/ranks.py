@@ -4,10 +4,8 @@ import logging
 import os
 import pickle
 import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import SimpleQueue, get_context
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -18,7 +16,9 @@ from hydra.core.utils import configure_log
 from omegaconf import OmegaConf
 from torch.multiprocessing import ProcessExitedException, start_processes
 
-GRACE = 15.0  # seconds in which the others may end by themselves once one has failed; then SIGTERM; then SIGKILL
+from longlag.stop import GRACE, end_with_parent, terminated_like_ctrl_c
+
+OTHERS = 15.0  # seconds in which the others may end by themselves once one has failed; then SIGTERM; then SIGKILL
 
 
 def together(environments: Sequence[Mapping[str, str]], function: Callable[..., Any], *arguments: Any) -> None:
@@ -32,7 +32,7 @@ def together(environments: Sequence[Mapping[str, str]], function: Callable[..., 
     """
     errors = get_context("spawn").SimpleQueue()
     handlers: Any = HydraConfig.get().job_logging if HydraConfig.initialized() else OmegaConf.create({})
-    with _stoppable():
+    with terminated_like_ctrl_c():
         context = start_processes(
             _rank,
             (list(environments), OmegaConf.to_container(handlers, resolve=True), errors, function, arguments),
@@ -40,7 +40,7 @@ def together(environments: Sequence[Mapping[str, str]], function: Callable[..., 
             join=False,
         )
         try:
-            while not context.join(grace_period=GRACE):
+            while not context.join(grace_period=OTHERS):
                 pass
         except ProcessExitedException as lost:
             if lost.exit_code > 0 and not errors.empty():
@@ -60,6 +60,7 @@ def _rank(
     arguments: Sequence[Any],
 ) -> None:
     """What each process does; those that started it hear of its first error."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
     os.environ.update(environments[rank])
     configure_log(OmegaConf.create(handlers) if handlers else None)  # type: ignore[arg-type]
@@ -95,23 +96,6 @@ def gathered(value: Any) -> list[Any]:
 def own(values: Sequence[Any], rank: int) -> Any:
     """What was gathered of a rank; of the first one where there were fewer."""
     return values[rank if rank < len(values) else 0]
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM stops the run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

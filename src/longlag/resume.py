@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from longlag import records, sweep_command
 from longlag.records import Record
 from longlag.records.identity import flattened
-from longlag.settings import plain
+from longlag.settings import plain, said
 
 CHANGEABLE = ("trainer", "runtime", "logger")  # of a run that goes on: where it runs, not what it is
 MADE_NOW = ("_target_", "dir", "name", "version")  # of those, what is made and where files go: never of a record
@@ -52,7 +52,7 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
     Raises FileNotFoundError without a run, ValueError where the overrides would make another run of it, or its record
     sets what the command's configuration does not have.
     """
-    folder = Path(cfg.resume)
+    folder = Path(str(cfg.resume))
     record = records.read(folder)
     settings, anew = records.config_of(record), set()
     for override in OverridesParser.create().parse_overrides(overrides):
@@ -158,7 +158,10 @@ def grid(arguments: list[str]) -> list[str]:
     where = next((at for at, word in enumerate(arguments) if word.startswith("resume=")), None)
     if where is None:
         return arguments
-    folder = Path(arguments[where].removeprefix("resume="))
+    named = arguments[where].removeprefix("resume=").strip()
+    if not named or named[0] in "[{":
+        raise ValueError(f"resume= must name the folder of a run or of a sweep to go on with, got {said(named)}")
+    folder = Path(named)
     records.refuse_links_out(folder)
     swept = (folder / GRID).is_file()
     if {"-m", "--multirun"} & set(arguments):

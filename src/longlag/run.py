@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import budget, malloc, ranks, records, targets
+from longlag import budget, malloc, memory, ranks, records, targets
 from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
 from longlag.learner import Learner
@@ -31,7 +31,7 @@ from longlag.report import figures, summary
 from longlag.resume import begun
 from longlag.settings import check, plain
 from longlag.sizes import matched
-from longlag.stream import Seeds, Streams, fixed_batches
+from longlag.stream import EVALUATION_BATCH, Seeds, Streams, fixed_batches
 from longlag.targets import build
 from longlag.tasks.task import Task
 from longlag.tracking import tracking
@@ -81,7 +81,8 @@ def run(
     sizes = sizes_to_match(cfg, the_task)
     torch.manual_seed(cfg.seed)
     network = make_network(cfg, the_task, sizes)
-    lags = lags_to_test(cfg, the_task)
+    lags = lags_to_test(cfg, the_task, network)
+    check_optimizer(cfg)
     training_lags = build(cfg.lag_mode, targets.LAG_MODE, task=the_task)
     optimizer = build(cfg.optimizer, targets.OPTIMIZER)
     learner = Learner(network, the_task, optimizer, cfg.lr_schedule, cfg.warmup_steps, training_lags)
@@ -111,6 +112,8 @@ def run(
         record["environment"] = environment(trainer.strategy.root_device) | {"processes": trainer.world_size}
         watch_memory(trainer.strategy.root_device)
         start = to_go_on_from(folder) if go_on else None
+        if go_on and not start:
+            log.info("%s has no checkpoint: it begins again at step 0", folder)
         try:
             if is_first and not start:
                 probe.at(step=0)
@@ -210,12 +213,35 @@ def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
     return {} if wanted is None else matched(lambda **sizes: make_network(cfg, task, sizes), cfg.model, wanted)
 
 
-def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
-    """`eval.lags` or the default ones. Raises ValueError where the task has no such lag: now, not after training."""
+def lags_to_test(cfg: DictConfig, task: Task, network: Network) -> list[int]:
+    """`eval.lags` or the default ones.
+
+    Raises ValueError where the task has no such lag, or memory cannot hold a batch, of the training or of a test: now,
+    not after training.
+    """
+    check_memory(network, task, cfg.batch_size, f"a batch of batch_size={cfg.batch_size} at lag={task.lag}")
     lags = list(cfg.eval.lags or default_lags(task))
     for lag in lags:
-        task.on_curve(lag)
+        at = task.on_curve(lag)
+        check_memory(network, at, min(cfg.eval.sequences, EVALUATION_BATCH), f"a test at lag {lag}")
     return lags
+
+
+def check_memory(network: Network, task: Task, sequences: int, what: str) -> None:
+    """Raise ValueError where so many sequences cannot fit: their encoded inputs and the core's outputs, in float32."""
+    needed = 4 * sequences * task.length * (network.read_in.size + network.read_out.in_features)
+    if not memory.fits(needed):
+        there = memory.in_words()
+        raise ValueError(f"{what} needs at least {memory.in_words(needed)} of memory; this machine has {there}")
+
+
+def check_optimizer(cfg: DictConfig) -> None:
+    """Raise ValueError where the optimizer does not take its settings."""
+    make = build(cfg.optimizer, targets.OPTIMIZER)
+    try:
+        make([torch.nn.Parameter(torch.zeros(1))])
+    except Exception as error:  # whatever a value of the wrong kind may lead to
+        raise ValueError(f"the optimizer does not take these settings: {records.first_line(error)}") from error
 
 
 def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool, arguments: tuple[Any, ...]) -> Record:
@@ -306,14 +332,14 @@ def example(network: Network, task: Task, seeds: Seeds) -> dict[str, Any]:
 
 def outcome(watch: Watch, cfg: DictConfig) -> Any:
     """How it learned, whether it was solved and what that took, as the record has it."""
-    steps = watch.steps_to_solve
+    steps = watch.steps_to_solve if watch.solved else None
     return {
         "learning_curve": watch.curve,
         "ended_by": budget.last_of(cfg) if watch.ended_by == "steps" else watch.ended_by,
         "solved": watch.solved,
         "steps_to_solve": steps,
         "sequences_to_solve": None if steps is None else steps * cfg.batch_size,
-        "seconds_to_solve": watch.seconds_to_solve,
+        "seconds_to_solve": watch.seconds_to_solve if watch.solved else None,
     }
 
 

@@ -2,11 +2,11 @@
 
 import logging
 import os
-import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from rich.console import Console
 from longlag import records, resume, tuned, tuning
 from longlag.files import leave_nothing, missing
 from longlag.records import Record
-from longlag.settings import plain
+from longlag.settings import check, plain
+from longlag.stop import terminated_like_ctrl_c
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +77,13 @@ class Sweep(Launcher):
     """What both launchers share: progress while it runs, a table at the end."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra asks."""
+        """As Hydra asks. Raises ValueError where the sweep has no folder."""
+        if not str(config.hydra.sweep.dir).strip():
+            raise ValueError("hydra.sweep.dir names no folder")
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         setup_globals()
         configure_log(config.hydra.job_logging, config.hydra.verbose)
+        HydraConfig.instance().set_config(config)  # Hydra does so for a run alone; who clears up after a refusal needs it
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a cell for each list of overrides, whatever becomes of the others."""
@@ -88,11 +92,14 @@ class Sweep(Launcher):
         try:
             with self.at_work(len(job_overrides)):
                 made = self.cells(job_overrides, initial_job_idx)
+                self.check(made)
                 tune = made[0].settings.get("tune")
                 if tune:
                     tuning.check([(cell.choices, cell.settings) for cell in made], self.config.hydra)
                 cells += made
                 self.finish(cells, returns)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(self.stopped(cells, len(job_overrides))) from stop
         finally:
             sum_up(cells, returns)
         track(cells)
@@ -100,15 +107,44 @@ class Sweep(Launcher):
             returns |= self._tuned(cells)
         return self._returned(cells, returns)
 
+    def stopped(self, cells: Sequence[Cell], of: int) -> str:
+        """How far the sweep was when it was stopped, and how it goes on, in one line."""
+        found = [record for cell in cells if (record := cell.record)]
+        ended = sum(record["status"] in resume.ENDED for record in found)
+        return f"stopped with {ended} of {of} runs ended; {self.going_on}"
+
+    @property
+    def going_on(self) -> str:
+        """The command that goes on with the sweep."""
+        return f"go on with: python train.py resume={records.shown(Path(self.config.hydra.sweep.dir).absolute())}"
+
     @contextmanager
     def at_work(self, cells: int) -> Iterator[None]:
         """While cells are run, about so many: what runs them is there, and a SIGTERM stops them all."""
-        with _stoppable():
+        with terminated_like_ctrl_c():
             yield
 
     def cells(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Cell]:
-        """A cell for each list of overrides, numbered from `first` on."""
-        return [self._cell(first + index, overrides) for index, overrides in enumerate(job_overrides)]
+        """A cell for each list of overrides, numbered from `first` on.
+
+        Raises ValueError where there is none, or two would have one folder.
+        """
+        cells = [self._cell(first + index, overrides) for index, overrides in enumerate(job_overrides)]
+        if not cells:
+            raise ValueError("the sweep has no runs: one of the settings has no values")
+        if len({cell.name for cell in cells}) < len(cells):
+            raise ValueError("hydra.sweep.subdir gives several runs one folder; ${hydra:job.num} tells them apart")
+        return cells
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Raise ValueError, before anything is run, where a run of the sweep cannot be meant, or is at work already."""
+        if refused := [line for cell in cells if (line := _refusal(cell))]:
+            raise ValueError(_in_common(refused, len(cells)))
+        busy = [cell.name for cell in cells if cell.settings.get("resume") and records.locked(cell.folder)]
+        if busy:
+            raise BlockingIOError(
+                f"{', '.join(busy)}: locked by another process, which is still at work; wait for it, or stop it first"
+            )
 
     def finish(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
         """Run those of the cells that have not come to their end; put down in `returns` how each ended."""
@@ -120,12 +156,15 @@ class Sweep(Launcher):
 
     def _watch(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
         """Run the cells; put down in `returns` and tell how each ends."""
-        started, ended = time.monotonic(), []
+        started, ended, told = time.monotonic(), [], set[str]()
         with closing(self.run(cells)) as ends:
             for cell, done in ends:
                 returns[cell.number] = done
                 ended.append(done)
-                log.info("%s", _news(cell, ended, len(cells), time.monotonic() - started))
+                refusal = "" if cell.record else records.first_line(done._return_value)
+                if not refusal or refusal not in told:  # what is wrong with many runs is told once, and counted at the end
+                    log.info("%s", _news(cell, ended, len(cells), time.monotonic() - started))
+                told.add(refusal)
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
         """Each cell as it ends."""
@@ -157,6 +196,8 @@ class Sweep(Launcher):
         """What Hydra's sweepers get: a score each, or an error that says how many failed."""
         failed = sum(done.status == JobStatus.FAILED for done in returns.values())
         again = f"resume={records.shown(Path(self.config.hydra.sweep.dir).absolute())}"
+        if cells and not any(cell.record for cell in cells):
+            raise ValueError(_in_common([records.first_line(returns[cell.number]._return_value) for cell in cells]))
         error = ValueError(
             f"{failed} of {len(cells)} cells did not come to their end; {again} tries those again that did not diverge"
         )
@@ -189,13 +230,29 @@ class InProcess(Sweep):
             yield cell, done
 
 
+def _refusal(cell: Cell) -> str | None:
+    """Why a run that has not ended is refused, or None."""
+    try:
+        check(cell.settings)
+    except (ValueError, OmegaConfBaseException) as error:
+        return None if cell.kept else records.first_line(error)
+    return None
+
+
+def _in_common(lines: Sequence[str], of: int | None = None) -> str:
+    """What is wrong with most runs of a sweep, and with how many; of as many runs as there are lines, or more."""
+    (line, times), *others = Counter(lines).most_common()
+    more = f"; {len(others)} other errors in other runs" if others else ""
+    return f"{line} ({times} of {of or len(lines)} runs){more}: nothing was run"
+
+
 def sum_up(cells: Sequence[Cell], returns: Mapping[int, JobReturn]) -> None:
     """The table of all there is, the report, and a line for each cell that did not come to its end."""
     from longlag.report import page, table
 
     found = [(cell, cell.record) for cell in cells]
     console = _console()
-    lines = [line for cell, record in found for line in _shortcomings(cell, record, returns.get(cell.number))]
+    lines = _shortcomings(found, returns)
     if there := [record for _, record in found if record]:
         console.print(table.terminal(table.rows(there)))
         folder = Path(cells[0].config.hydra.sweep.dir)
@@ -209,14 +266,22 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
-def _shortcomings(cell: Cell, record: Record | None, done: JobReturn | None) -> Iterator[str]:
-    """Why a cell did not come to its end, where it did not."""
-    if record is None:
-        status, why = "no record", records.first_line(done._return_value) if done else "it was not begun"
-    else:
-        status, why = record["status"], record["error"] or "stopped, or still at work"
-    if status != "finished":
-        yield f"{status:12} {records.shown(cell.folder.absolute())}: {why.splitlines()[0]}"
+def _shortcomings(found: Sequence[tuple[Cell, Record | None]], returns: Mapping[int, JobReturn]) -> list[str]:
+    """Why runs did not finish: a line for each reason, with the first run that it is true of."""
+    of_reason: dict[tuple[str, str], list[Cell]] = {}
+    for cell, record in found:
+        if record is None:
+            done = returns.get(cell.number)
+            status, why = "no record", records.first_line(done._return_value) if done else "it was not begun"
+        else:
+            status, why = record["status"], record["error"] or "stopped, or still at work"
+        if status != "finished":
+            of_reason.setdefault((status, why.splitlines()[0]), []).append(cell)
+    return [
+        f"{status:12} {records.shown(cells[0].folder.absolute())}: {why}"
+        + (f" (and {len(cells) - 1} more)" if len(cells) > 1 else "")
+        for (status, why), cells in of_reason.items()
+    ]
 
 
 def track(cells: Sequence[Cell]) -> None:
@@ -265,17 +330,3 @@ def job(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell) ->
         )
     finally:
         leave_nothing(made)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM ends the sweep as Ctrl-C does, workers included."""
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

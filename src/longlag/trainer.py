@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -28,12 +28,15 @@ EXPECTED = (
 
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
     """The Lightning Trainer."""
+    found = accelerator(cfg.trainer.accelerator)
+    if found == "cpu" and OmegaConf.is_list(cfg.trainer.devices):
+        raise ValueError(f"trainer.devices={cfg.trainer.devices}: CPU devices have no numbers; say how many")
     try:
         with quietly():
             trainer: pl.Trainer = build(
                 cfg.trainer,
                 TRAINER,
-                accelerator=accelerator(cfg.trainer.accelerator),
+                accelerator=found,
                 default_root_dir=str(folder),  # under SLURM, Lightning takes up what it finds there
                 max_steps=budget.steps(cfg),
                 max_epochs=-1,
@@ -69,7 +72,8 @@ def accelerator(asked: str) -> str:
     """`auto` is an NVIDIA GPU or the CPU. Raises ValueError where a GPU is asked for and there is none."""
     if asked == "auto":
         return "gpu" if torch.cuda.is_available() else "cpu"
-    if asked == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not {"gpu": any(there.values()), **there}.get(asked, True):
         raise ValueError("trainer: there is no GPU here; use trainer=auto or trainer=cpu")
     return asked
 

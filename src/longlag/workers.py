@@ -1,15 +1,12 @@
-"""The cells of a sweep side by side in worker processes, each of which fails by itself. Needs no torch."""
+"""The runs of a sweep side by side in worker processes, each of which fails by itself. Needs no torch."""
 
 import gc
 import os
 import signal
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import TimeoutError
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -17,23 +14,23 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from pebble import ProcessExpired, ProcessPool
 
 from longlag import records, resume
-from longlag.settings import plain
+from longlag.settings import COUNT, POSITIVE, plain
 from longlag.sweep import Cell, Failed, Sweep, job
+from longlag.worker import STOPPED, Died, Worker, stop
 
-OUTPUT = "output.log"  # in a cell's folder: what it says in a worker process
+OUTPUT = "output.log"  # in a run's folder: what it says in a worker process
 
 
 class Processes(Sweep):
-    """Cells side by side, each worker process taking one after another.
+    """Runs side by side, each worker process making one after another.
 
-    An exception, a hard exit, a kill for want of memory or a hang is that cell's failure alone; its worker is replaced.
+    An exception, a hard exit, being killed or a hang is that run's failure alone; its worker is replaced.
 
     Args:
         workers: how many; null: one for each core, or for each GPU where `gpus` is given.
-        timeout: seconds that a cell may take; null: any time.
+        timeout: seconds that a run may take; null: any time.
         gpus: numbers of the GPUs to share out among the workers; each worker sees one, or those of a list in the list.
 
     Raises:
@@ -41,26 +38,23 @@ class Processes(Sweep):
     """
 
     def __init__(self, workers: int | None = None, timeout: float | None = None, gpus: Sequence[Any] | None = None):
-        if workers is not None and workers < 1:
-            raise ValueError(f"hydra.launcher.workers must be a whole number of at least 1, got {workers}")
-        if timeout is not None and timeout <= 0:
-            raise ValueError(f"hydra.launcher.timeout must be above 0, got {timeout}")
+        _check(workers, timeout, gpus)
         self.gpus = list(gpus or [])
         self.workers, self.timeout = workers or len(self.gpus) or os.cpu_count() or 1, timeout
-        self._pools: list[ProcessPool] = []
-        self._stopping = False  # cells that lose their worker now are not to blame
+        self._workers: list[Worker] = []
 
     @contextmanager
     def at_work(self, cells: int) -> Iterator[None]:
-        """With the workers, which import torch while the cells are being made up."""
+        """With the workers, which import torch while the runs are being made up."""
         with super().at_work(cells):
-            self._pools = [self._pool(number) for number in range(min(self.workers, cells))]
+            self._workers = []
             try:
+                for number in range(min(self.workers, cells)):
+                    gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
+                    self._workers.append(Worker(_prepare, gpu))
                 yield
             finally:
-                self._stopping = True
-                for pool in self._pools:
-                    _stop(pool)
+                stop(self._workers)
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
         """Each cell as it ends."""
@@ -68,8 +62,8 @@ class Processes(Sweep):
         ended: SimpleQueue[tuple[Cell, JobReturn]] = SimpleQueue()
         for cell in cells:
             waiting.put(cell)
-        for number in range(len(self._pools)):
-            Thread(target=self._serve, args=(number, waiting, ended), daemon=True).start()
+        for worker in self._workers:
+            Thread(target=self._serve, args=(worker, waiting, ended), daemon=True).start()
         try:
             for _ in cells:
                 yield ended.get()
@@ -78,46 +72,56 @@ class Processes(Sweep):
                 while True:
                     waiting.get_nowait()
 
-    def _pool(self, number: int) -> ProcessPool:
-        """A pool of one, so that a worker and the one that replaces it see the same GPU."""
-        gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
-        pool = ProcessPool(1, initializer=_prepare, initargs=(gpu,), context=get_context("spawn"))
-        pool.schedule(int)  # nothing to do, but the worker starts
-        return pool
-
-    def _serve(self, number: int, waiting: SimpleQueue[Cell], ended: SimpleQueue[tuple[Cell, JobReturn]]) -> None:
-        """One cell after another in a pool; in a new one where a worker was lost between two cells."""
+    def _serve(self, worker: Worker, waiting: SimpleQueue[Cell], ended: SimpleQueue[tuple[Cell, JobReturn]]) -> None:
+        """Give one cell after another to a worker."""
         with suppress(Empty):
             while True:
                 cell = waiting.get_nowait()
-                if not self._pools[number].active:
-                    _stop(self._pools[number])
-                    self._pools[number] = self._pool(number)
-                ended.put((cell, self._outcome(self._pools[number], cell)))
+                ended.put((cell, self._outcome(worker, cell)))
 
-    def _outcome(self, pool: ProcessPool, cell: Cell) -> JobReturn:
+    def _outcome(self, worker: Worker, cell: Cell) -> JobReturn:
         """Whatever happens, there is one."""
         try:
             try:
-                return JobReturn(status=JobStatus.COMPLETED, _return_value=self._score(pool, cell))
+                return JobReturn(status=JobStatus.COMPLETED, _return_value=self._score(worker, cell))
             except (TimeoutError, ChildProcessError, InterruptedError) as lost:
                 blame(cell, lost)
                 raise
-        except BaseException as failure:  # a worker hands on KeyboardInterrupt, too
+        except Exception as failure:
             return Failed(failure)
 
-    def _score(self, pool: ProcessPool, cell: Cell) -> Any:
+    def _score(self, worker: Worker, cell: Cell) -> Any:
         """Of the cell, run by a worker. Raises an OSError that says how the worker was lost, or what the cell did."""
         name = JobRuntime.instance().get("name")
-        work = pool.schedule(in_worker, (self.hydra_context, self.task_function, cell, name), timeout=self.timeout)
+        arguments = self.hydra_context, self.task_function, cell, name
         try:
-            return work.result()
+            return worker.call(in_worker, *arguments, timeout=self.timeout)
         except TimeoutError:
             raise TimeoutError(f"it took longer than hydra.launcher.timeout={self.timeout} seconds") from None
-        except BrokenProcessPool:
-            raise _death(signal.SIGTERM if self._stopping else None) from None
-        except ProcessExpired as expired:
-            raise _death(expired.exitcode) from None
+        except Died as death:
+            raise _death(death.exit_code) from None
+
+
+def _check(workers: Any, timeout: Any, gpus: Any) -> None:
+    """Raise ValueError at the first setting of the launcher that cannot be meant."""
+    if workers is not None and COUNT.problem(workers):
+        raise ValueError(f"hydra.launcher.workers {COUNT.problem(workers)}")
+    if timeout is not None and POSITIVE.problem(timeout):
+        raise ValueError(f"hydra.launcher.timeout {POSITIVE.problem(timeout)}")
+    if not (gpus is None or _numbers(gpus) or (_is_list(gpus) and gpus and all(_numbers(some) for some in gpus))):
+        raise ValueError(
+            f"hydra.launcher.gpus must be a list of GPU numbers, such as [0,1], or of such lists, got {gpus}"
+        )
+
+
+def _numbers(some: Any) -> bool:
+    """Whether it is a list of GPU numbers, each of them once."""
+    whole = _is_list(some) and all(isinstance(number, int) and number >= 0 for number in some)
+    return whole and 0 < len(set(some)) == len(some)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _prepare(gpu: int | Sequence[int] | None) -> None:
@@ -163,19 +167,12 @@ def _output_to(path: Path) -> Iterator[None]:
                 os.close(old)
 
 
-def _stop(pool: ProcessPool) -> None:
-    pool.stop()
-    pool.join()
-
-
-def _death(code: int | None) -> OSError:
-    """How a worker ended: by its exit code, the number of SIGTERM among them, or by a signal, which is negative."""
-    if code is None:
-        return ChildProcessError("its process died before it began")
-    if abs(code) == signal.SIGTERM:
-        return InterruptedError("stopped from outside")
+def _death(code: int) -> OSError:
+    """How a worker ended: by its exit code, or by a signal, which is negative."""
+    if code == -signal.SIGTERM:
+        return InterruptedError(STOPPED)
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return ChildProcessError(f"its process died ({how})" + (", for want of memory?" if code == -signal.SIGKILL else ""))
+    return ChildProcessError(f"its process died ({how})" + (", out of memory?" if code == -signal.SIGKILL else ""))
 
 
 def blame(cell: Cell, error: OSError) -> None:

@@ -138,6 +138,18 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
         lock.release()
 
 
+def locked(folder: Path) -> bool:
+    """Whether another process has claimed the folder."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        with lock.acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
 def _remove_temporaries(folder: Path) -> None:
     """Those that a process left which was killed while it wrote one of a run's files; see `replacing`."""
     for path in folder.iterdir():
