@@ -171,7 +171,10 @@ def _going_on() -> bool:
 
 def _leave_nothing(folder: Path) -> None:
     """Remove the folder that Hydra made for a run that was refused; one that holds anything stays."""
+    here = Path.cwd()
     for path in (folder, folder.parent):
+        if path.resolve() in (here, *here.parents):
+            return
         try:
             path.rmdir()
         except OSError:
