@@ -51,6 +51,8 @@ def with_overrides(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.key_or_group not in OURS:
             raise ValueError(f"{override.input_line}: only {' and '.join(OURS)} can be changed here")
+        if override.is_sweep_override():
+            raise ValueError(f"{override.input_line}: a list is written in brackets, as in eval.lags=[10,100]")
         OmegaConf.update(cfg, override.key_or_group, override.value())
     check(cfg)
     if not cfg.eval.sequences:

@@ -25,11 +25,16 @@ def main() -> None:
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make or update a W&B report there")
     arguments = parser.parse_args()
     runs = find(arguments.folders)
+    if arguments.wandb:
+        from longlag.report import wandb_report
+
+        wandb_report.target(arguments.wandb)  # before anything is written
     to = arguments.to or Path(arguments.folders[0]) / "report.html"
+    if arguments.figures:
+        arguments.figures.mkdir(parents=True, exist_ok=True)
     page.write(runs, to, arguments.title)
     print(f"report   {shown(to.absolute())}")
     if arguments.figures:
-        arguments.figures.mkdir(parents=True, exist_ok=True)
         for name in ("gap.png", "gap.pdf"):
             figures.save(comparison.gap(cells(runs)), arguments.figures / name)
         rows = table.rows(runs)
@@ -42,9 +47,8 @@ def main() -> None:
             write_text(arguments.figures / name, text)
         print(f"figures  {shown(arguments.figures.absolute())}")
     if arguments.wandb:
-        from longlag.report.wandb_report import publish
-
-        print(f"W&B      {publish(runs, arguments.wandb, arguments.title, to.with_suffix('.wandb.json'))}")
+        address = wandb_report.publish(runs, arguments.wandb, arguments.title, to.with_suffix(".wandb.json"))
+        print(f"W&B      {address}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from longlag.records import Record, shown, write_text
 from longlag.report import published
 from longlag.report.kept import keep
 from longlag.report.published import Judgement, judge
+from longlag.settings import COUNT
 from longlag.verify import Preset
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +75,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--resume", metavar="FOLDER", type=Path, help="go on with what was stopped")
     parser.add_argument("--workers", metavar="N", type=int, help="runs side by side; by default one for each core")
     parser.add_argument("--to", metavar="FOLDER", type=Path, help="keep the records there and leave docs/ alone")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.workers is not None and (problem := COUNT.problem(arguments.workers)):
+        raise ValueError(f"--workers {problem}")
+    if arguments.to and arguments.to.exists() and not arguments.to.is_dir():
+        raise ValueError(f"--to {arguments.to} is no folder")
+    return arguments
 
 
 def _run(arguments: argparse.Namespace, known: Mapping[str, Preset]) -> tuple[dict[str, Record | None], str | None]:

@@ -155,6 +155,20 @@ def test_a_run_that_has_come_to_its_end(folder: Path):
     assert not (folder / "outputs").exists()
 
 
+def test_a_sweep_that_is_still_at_work(folder: Path):
+    for name in CELLS:
+        change(folder / "sweep" / name, status="interrupted")
+    with records.claimed(folder / "sweep" / CELLS[1], go_on=True):
+        before = files(folder)
+        code, said = train(folder, "resume=sweep")
+        assert files(folder) == before
+    wait = "locked by another process, which is still at work; wait for it, or stop it first"
+    assert (code, said) == (1, f"longlag: {CELLS[1]}: {wait}\n")
+    code, said = train(folder, "resume=sweep")
+    assert code == 0, said
+    assert {record["status"] for record in cells(folder / "sweep").values()} == {"finished"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -104,7 +104,7 @@ def assert_same_but_for_the_interval(stopped: Path, whole: Path) -> None:
     """`runtime.checkpoint_seconds` makes no other run."""
     for folder in (stopped, whole):
         record = records.read(folder)
-        record["config"]["runtime"] = record["command"] = None
+        record["config"]["runtime"], record["command"] = {}, None
         records.write(record, folder)
     assert_same(stopped, whole)
 

@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import pickle
 import time
 import zipfile
 from io import BytesIO
@@ -11,7 +12,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger
 
 from longlag import budget, ranks, records
@@ -154,7 +154,7 @@ def to_go_on_from(folder: Path) -> Path | None:
                 _check(_read(path))
                 return path
             except Exception as error:  # a broken file raises whatever its first broken byte leads to
-                log.warning("%s cannot be read (%s)", path, records.first_line(error))
+                log.warning("%s cannot be read (%s)", path, _why(error))
     return None
 
 
@@ -195,7 +195,13 @@ def load_weights(network: Network, folder: Path) -> int:
         network.load_state_dict(saved["state_dict"])
         return int(saved["global_step"])
     except Exception as error:  # a broken file raises whatever its first broken byte leads to
-        raise ValueError(f"{path} does not hold the weights of this run: {records.first_line(error)}") from error
+        raise ValueError(f"{path} does not hold the weights of this run: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """What torch says, but where it refuses to unpickle something and advises to allow it."""
+    refused = isinstance(error, pickle.UnpicklingError)
+    return "it is not a checkpoint of this program" if refused else records.first_line(error)
 
 
 def _read(path: Path) -> Any:

@@ -16,6 +16,7 @@ from longlag.settings import CONF, said, unknown
 
 EXTRAS = {"hydra/sweeper/optuna": "optuna"}  # what Hydra finds once an extra is installed
 FOR_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
+TEMPORARY = r"(?<![^/])\.\d+-"  # how the name of a file begins that is being written; see records.replacing
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 
 
@@ -28,6 +29,8 @@ def _said(error: BaseException, words: Sequence[str]) -> str:
     text, cause = str(error).split("Config search path")[0] or type(error).__name__, error.__cause__
     if memory.refused(error):
         return f"out of memory ({text.splitlines()[0]}): take a smaller lag, batch_size or model.hidden_size"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{re.sub(TEMPORARY, '', str(error.filename2 or error.filename))}: {error.strerror}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as KEY=VALUE; put quotes around what holds brackets, quotes or spaces"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -74,7 +77,9 @@ def _no_setting(key: str, words: Sequence[str]) -> str:
 
 def _composed(words: Sequence[str]) -> DictConfig:
     """The configuration with the choices of the command, of each group the first, and without its settings."""
-    choices = [word for word in words if word.lstrip("+").partition("=")[0] in (*GROUPS, "hydra/launcher", "hydra/sweeper")]
+    choices = [
+        word for word in words if word.lstrip("+").partition("=")[0] in (*GROUPS, "hydra/launcher", "hydra/sweeper")
+    ]
     own = [f"hydra.searchpath=[file://{folder}]" for folder in _own_folders(words)]
     GlobalHydra.instance().clear()  # the command has come to its end
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):

@@ -39,6 +39,9 @@ def missing(folder: Path) -> list[Path]:
 
 def leave_nothing(made: Iterable[Path]) -> None:
     """Remove folders that were made for a run that was refused; one that holds anything stays, and those above it."""
+    here = Path.cwd()
     with suppress(OSError):
         for path in made:
+            if path.resolve() in (here, *here.parents):
+                return
             path.rmdir()

@@ -99,6 +99,8 @@ class Horizon(Sweeper):
             words = [[*line.overrides, f"lag={lag}", f"seed={seed}"] for line, lag, seed in wanted]
             now = self._trials.cells(words, begun)
             self._trials.check(now)
+            if any(cell.settings.task.get("solved_at") is None for cell in now):
+                raise ValueError("nothing counts as solved here: set task.solved_at to the accuracy that shall")
             if not begun:
                 folder = records.shown(Path(self._config.hydra.sweep.dir).absolute())
                 log.info("searching; a search that is stopped goes on with resume=%s", folder)

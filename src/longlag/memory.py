@@ -21,5 +21,7 @@ def in_words(size: float | None = None) -> str:
 def refused(error: BaseException) -> bool:
     """Whether an error says that memory was asked for and not given: by Python, numpy or torch, on a CPU or a GPU."""
     said = str(error)
-    by_torch = any(words in said for words in ("allocate memory", "out of memory", "Storage size calculation overflowed"))
+    by_torch = any(
+        words in said for words in ("allocate memory", "out of memory", "Storage size calculation overflowed")
+    )
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and by_torch)

@@ -191,13 +191,17 @@ def _check_structure(cfg: DictConfig) -> None:
     _check_keys(list(map(str, cfg)), [str(key) for key in shipped("config") if key not in ("defaults", "hydra")] + TOP)
     for name in (*SECTIONS, *MADE, "logger"):
         if name in cfg and not OmegaConf.is_dict(cfg[name]):
-            inside = f"{name}._target_" if name in MADE else f"{name}.{next(iter(shipped('config').get(name) or ['csv']))}"
+            inside = (
+                f"{name}._target_" if name in MADE else f"{name}.{next(iter(shipped('config').get(name) or ['csv']))}"
+            )
             raise ValueError(f"{name} must hold settings, such as {inside}, got {said(cfg[name])}")
     for name in ("tune", "published"):
         if cfg.get(name) is not None and not OmegaConf.is_dict(cfg[name]):
             raise ValueError(f"{name} must hold settings or be null, got {said(cfg[name])}")
     for name in SECTIONS:
-        _check_keys([f"{name}.{key}" for key in cfg.get(name, {})], [f"{name}.{key}" for key in shipped("config")[name]])
+        _check_keys(
+            [f"{name}.{key}" for key in cfg.get(name, {})], [f"{name}.{key}" for key in shipped("config")[name]]
+        )
     known = [f"trainer.{key}" for key in shipped("trainer/auto")]
     _check_keys([f"trainer.{key}" for key in cfg.get("trainer", {})], known)
 

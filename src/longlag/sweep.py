@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +83,9 @@ class Sweep(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         setup_globals()
         configure_log(config.hydra.job_logging, config.hydra.verbose)
-        HydraConfig.instance().set_config(config)  # Hydra does so for a run alone; who clears up after a refusal needs it
+        HydraConfig.instance().set_config(
+            config
+        )  # Hydra does so for a run alone; who clears up after a refusal needs it
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a cell for each list of overrides, whatever becomes of the others."""
@@ -162,7 +164,9 @@ class Sweep(Launcher):
                 returns[cell.number] = done
                 ended.append(done)
                 refusal = "" if cell.record else records.first_line(done._return_value)
-                if not refusal or refusal not in told:  # what is wrong with many runs is told once, and counted at the end
+                if (
+                    not refusal or refusal not in told
+                ):  # what is wrong with many runs is told once, and counted at the end
                     log.info("%s", _news(cell, ended, len(cells), time.monotonic() - started))
                 told.add(refusal)
 

@@ -24,6 +24,14 @@ PROTOCOL = (
 )
 
 
+def target(where: str) -> tuple[str, str]:
+    """The entity and the project that ENTITY/PROJECT names. Raises ValueError where it names none."""
+    entity, _, project = where.partition("/")
+    if not (entity and project) or "/" in project:
+        raise ValueError(f"--wandb wants ENTITY/PROJECT, got {where}")
+    return entity, project
+
+
 def publish(runs: Sequence[Record], where: str, title: str, kept: Path) -> str:
     """Make or update the report; returns its address.
 
@@ -39,9 +47,7 @@ def publish(runs: Sequence[Record], where: str, title: str, kept: Path) -> str:
         ValueError: where `where` is no ENTITY/PROJECT, nobody is logged in, or wandb-workspaces is missing.
         ConnectionError: where W&B cannot be reached.
     """
-    entity, _, project = where.partition("/")
-    if not (entity and project) or "/" in project:
-        raise ValueError(f"--wandb wants ENTITY/PROJECT, got {where}")
+    entity, project = target(where)
     make = _workspaces()
     if not wandb_runs.logged_in():
         raise ValueError("nobody is logged in to W&B: run `wandb login` first, or set WANDB_API_KEY")
