@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -27,7 +28,7 @@ _CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
 CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 
 def _sweep() -> str | None:

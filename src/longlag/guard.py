@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 HANDLERS = ("logging.StreamHandler", "logging.NullHandler", "logging.FileHandler")
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"  # as Hydra's own settings have it
+PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 SAMPLER = re.compile(r"optuna\.samplers\.[A-Z]\w*")
 
 
@@ -65,6 +66,8 @@ def check(hydra: DictConfig) -> None:
 
 def _check_plugin(settings: Any, name: str) -> None:
     """Hydra looks for the class of the plugin among those installed; it would make what stands inside, too."""
+    if not str((settings or {}).get("_target_")).startswith(PLUGINS):
+        raise ValueError(f"{name}._target_: it must be an installed plugin of Hydra's")
     for key, value in _every(settings):
         if key == ("sampler", "_target_") and SAMPLER.fullmatch(str(value)):
             continue
