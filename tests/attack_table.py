@@ -474,8 +474,8 @@ LEFT_OUT = (  # none of it is heeded
     "hydra.sweeper._target_=canary.touch",
     "hydra.sweeper.params={seed: {_target_: canary.touch}}",
     "hydra/launcher=evil",
-    "logger.wandb.dir={outside}/made",
-    "logger.wandb={dir: '{outside}/made'}",
+    "hydra/launcher=../../evil",
+    "hydra.help.template=${oc.env:CANARY_SECRET}",
 )
 REFUSED = (  # not one word of such a command is heeded
     ("--experimental-rerun=evil.pickle", "not taken"),
@@ -490,8 +490,9 @@ REFUSED = (  # not one word of such a command is heeded
     ("published={source: $\\{oc.env:CANARY_SECRET\\}}", "not taken"),
     ("published={source: '${hydra:runtime.cwd}'}", "not taken"),
     ("published={source: '${oc.decode:x}'}", "not taken"),
-    ("hydra/launcher=../../evil", "not taken"),
-    ("hydra.help.template=${oc.env:CANARY_SECRET}", "not taken"),
+    ("logger.wandb.dir={outside}/made", "says where files go"),
+    ("logger.wandb={dir: '{outside}/made'}", "says where files go"),
+    ("+tune={to: '{outside}/made'}", "says where files go"),
     ("seed=[[[", "no override"),
 )
 TARGETS = {  # refused where they are made

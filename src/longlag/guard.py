@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
+import hydra._internal.hydra as hydra_itself
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+LOADER = "ConfigLoaderImpl"  # where Hydra finds the class of what it composes with
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 HANDLERS = ("logging.StreamHandler", "logging.NullHandler", "logging.FileHandler")
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"  # as Hydra's own settings have it
@@ -44,8 +45,12 @@ class Checked(ConfigLoaderImpl):
 @contextmanager
 def guarding() -> Iterator[None]:
     """Hydra composes nothing that has not passed `check`: of a run, of a sweep, of each of its runs."""
-    with mock.patch("hydra._internal.hydra.ConfigLoaderImpl", Checked):
+    before = hydra_itself.ConfigLoaderImpl
+    setattr(hydra_itself, LOADER, Checked)
+    try:
         yield
+    finally:
+        setattr(hydra_itself, LOADER, before)
 
 
 def check(hydra: DictConfig) -> None:

@@ -107,6 +107,8 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     link that leads out of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if go_on:
+        refuse_links_out(folder)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)
@@ -115,8 +117,6 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     try:
         if (folder / FILE).exists() and not go_on:
             raise FileExistsError(f"{folder} holds a run already; go on with resume={folder}, or choose another folder")
-        if go_on:
-            refuse_links_out(folder)
         for half in folder.glob(".*-*.*"):  # written by a process that was killed; see replacing
             half.unlink()
         yield
