@@ -350,8 +350,8 @@ LEFT_OUT = [
     *("hydra.searchpath=[pkg://canary]", "+hydra.job.env_set.LONGLAG_ALLOW=canary", "hydra.sweep.subdir=../../x"),
     *("hydra.launcher._target_=canary.Core", "hydra.launcher.setup=[touch x]", "hydra.launcher.partition=gpu"),
     *("+hydra.launcher.x={_target_: canary.Core}", "hydra.launcher.workers=1,2", "~hydra.launcher.workers"),
-    *("hydra.launcher={workers: 1}", "hydra.verbose=true", "tune.to=/tmp", "logger.wandb.dir=/tmp", "~hydra.callbacks"),
-    *("logger.wandb={dir: /tmp}", "+logger.csv={name: ../x}", "tune={to: /tmp}", "hydra={verbose: true}"),
+    *("hydra.launcher={workers: 1}", "hydra.verbose=true", "hydra={verbose: true}", "~hydra.callbacks"),
+    *("hydra.sweep.subdir=${hydra:runtime.choices.experiment}", "hydra.launcher.partition=${oc.env:HOME}"),
 ]
 REFUSED = [
     *("--config-dir=/tmp", "--experimental-rerun=x", "-cd=/tmp", "--multirun", "+model@hydra.callbacks.e=lstm"),
@@ -378,6 +378,25 @@ def test_what_no_command_of_a_sweep_may_hold(tmp_path: Path, word: str):
         resume.grid([f"resume={tmp_path}"])
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "tune.to=there",
+        "logger.wandb.dir=there",
+        "logger.wandb={dir: there}",
+        "+logger.x={name: ../x}",
+        "tune={to: there}",
+    ],
+)
+def test_where_files_go_is_to_be_given_again(tmp_path: Path, word: str):
+    keep_command(tmp_path, ["lag=5", word], [])
+    key = word.partition("=")[0].lstrip("+")
+    with pytest.raises(ValueError, match=f"{key} says where files go; give it again, beside resume="):
+        resume.grid([f"resume={tmp_path}"])
+    again = [f"resume={tmp_path}", word]
+    assert resume.grid(again) == ["-m", "lag=5", *again]
 
 
 @pytest.mark.timeout(60)

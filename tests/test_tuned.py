@@ -61,6 +61,13 @@ def test_a_model_tuned_again_is_replaced_and_the_others_stay(tmp_path: Path, cap
     assert said.startswith("these models were not tuned equally: gru: 7 trials, lags [5]; lstm: 2 trials, lags [5]; ")
 
 
+@pytest.mark.parametrize("task", ["../elsewhere", "/tmp/elsewhere", "a/b", "", ".hidden", "a b"])
+def test_a_task_whose_name_leads_elsewhere(tmp_path: Path, task: str):
+    with pytest.raises(ValueError, match=r"is kept under the name of a task$"):
+        tuned.write(task, {"gru": {"lr": 0.5}}, {"gru": HOW}, tmp_path / "tuned")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("text", ["models: [", "a: 1\n", "models: {}\nhow: {lstm: {trials: 1}}\n", "models: 3\n"])
 def test_a_file_that_is_none_is_not_overwritten(tmp_path: Path, text: str):
     path = tmp_path / "tuned" / "mine.yaml"

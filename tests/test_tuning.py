@@ -181,9 +181,11 @@ def test_a_tuning_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.M
     assert "tuned" not in said.replace("mine/tuned", "")
     assert list((tmp_path / "mine" / "tuned").iterdir()) == []
     code, said = train(tmp_path, "resume=sweep")
+    assert (code, "tune.to says where files go; give it again, beside resume=sweep" in said) == (1, True)
+    code, said = train(tmp_path, "resume=sweep", "tune.to=mine/tuned")
     assert code == 0, said
     assert "resume" not in OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").how.lstm.command
-    code, said = train(tmp_path, "resume=sweep", "lr=0.01,0.02,0.03")
+    code, said = train(tmp_path, "resume=sweep", "tune.to=mine/tuned", "lr=0.01,0.02,0.03")
     assert code == 0, said
     assert OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").how.lstm.trials == 3
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -26,7 +27,10 @@ from longlag.stop import terminated_like_ctrl_c
 log = logging.getLogger(__name__)
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-USER_ERRORS = (ValueError, OSError, FloatingPointError, HydraException, OmegaConfBaseException, MemoryError)
+USER_ERRORS = (
+    *(ValueError, OSError, FloatingPointError, MemoryError),
+    *(HydraException, OmegaConfBaseException, yaml.YAMLError),
+)
 
 
 def _sweep() -> str | None:

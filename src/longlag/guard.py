@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
-from unittest import mock
 
+import hydra._internal.hydra as hydra_itself
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -20,10 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longlag.files import missing
 
+LOADER = "ConfigLoaderImpl"  # where Hydra finds the class of what it composes with
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 HANDLERS = ("logging.StreamHandler", "logging.NullHandler", "logging.FileHandler")
 FORMATTER = "longlag.files.PlainFormatter"  # ours
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"  # as Hydra's own settings have it
+PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 SAMPLER = re.compile(r"optuna\.samplers\.[A-Z]\w*")
 
 
@@ -75,8 +77,12 @@ def _new_folders(cfg: DictConfig, place: DictConfig) -> list[Path]:
 @contextmanager
 def guarding() -> Iterator[None]:
     """Hydra composes nothing that has not passed `check`: of a run, of a sweep, of each of its runs."""
-    with mock.patch("hydra._internal.hydra.ConfigLoaderImpl", Checked):
+    before = hydra_itself.ConfigLoaderImpl
+    setattr(hydra_itself, LOADER, Checked)
+    try:
         yield
+    finally:
+        setattr(hydra_itself, LOADER, before)
 
 
 def check(hydra: DictConfig) -> None:
@@ -97,6 +103,8 @@ def check(hydra: DictConfig) -> None:
 
 def _check_plugin(settings: Any, name: str) -> None:
     """Hydra looks for the class of the plugin among those installed; it would make what stands inside, too."""
+    if not str((settings or {}).get("_target_")).startswith(PLUGINS):
+        raise ValueError(f"{name}._target_: it must be an installed plugin of Hydra's")
     for key, value in _every(settings):
         if key == ("sampler", "_target_") and SAMPLER.fullmatch(str(value)):
             continue

@@ -152,7 +152,8 @@ def grid(arguments: list[str]) -> list[str]:
 
     What is given replaces what was: `resume=FOLDER seed=0,1,2,3` widens the grid.
 
-    Raises FileNotFoundError where there is nothing to go on with, ValueError where the command of the sweep is broken.
+    Raises FileNotFoundError where there is nothing to go on with, ValueError where the command of the sweep is broken,
+    PermissionError where a link leads out of its folder.
     """
     _index.cache_clear()
     where = next((at for at, word in enumerate(arguments) if word.startswith("resume=")), None)
@@ -162,15 +163,18 @@ def grid(arguments: list[str]) -> list[str]:
     if not named or named[0] in "[{":
         raise ValueError(f"resume= must name the folder of a run or of a sweep to go on with, got {said(named)}")
     folder = Path(named)
-    records.refuse_links_out(folder)
     swept = (folder / GRID).is_file()
     if {"-m", "--multirun"} & set(arguments):
         if not swept and next(folder.rglob(records.FILE), None) is None:
             raise FileNotFoundError(f"{folder} holds no sweep: there is nothing to go on with")
+        records.refuse_links_out(folder)
         return arguments
-    if not swept and not folder.is_dir():  # Hydra would make it
-        raise FileNotFoundError(f"{folder} holds no run: there is no such folder")
-    return ["-m", *arguments[:where], *_grid_of(folder, arguments), *arguments[where:]] if swept else arguments
+    if not swept:
+        if not folder.is_dir():  # Hydra would make it
+            raise FileNotFoundError(f"{folder} holds no run: there is no such folder")
+        return arguments
+    records.refuse_links_out(folder)
+    return ["-m", *arguments[:where], *_grid_of(folder, arguments), *arguments[where:]]
 
 
 def _grid_of(folder: Path, arguments: list[str]) -> list[str]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +58,14 @@ def taken(folder: Path, given: Set[str], plugins: Mapping[str, Set[str]]) -> lis
     kept: list[str] = []
     left: list[str] = []
     for word in read(folder):
-        override = _parsed(word, folder)
-        key = override.key_or_group
+        key = key_of(word)
         anew = key in given or ("hydra/launcher" in given and key.startswith("hydra.launcher."))  # of another launcher
         if anew or key in PLACES:
             continue
-        harmless = _harmless(override, word.partition("=")[2], plugins)
-        (kept if harmless else left).append(word if harmless else key)
+        _check(word, folder)
+        (kept if _harmless(word, plugins) else left).append(word)
     if left:
-        log.warning("%s: left out %s; give again what is yours", folder / FILE, ", ".join(left))
+        log.warning("%s: left out %s; give again what is yours", folder / FILE, ", ".join(map(key_of, left)))
     return kept
 
 
@@ -76,26 +74,34 @@ def key_of(word: str) -> str:
     return word.partition("=")[0].lstrip("+~")
 
 
-def _parsed(word: str, folder: Path) -> Override:
-    """The override. Raises ValueError for one that a command line of ours may have, but no file."""
+def _check(word: str, folder: Path) -> None:
+    """Raise ValueError for an override that is none, or that a command line of ours may have, but no file."""
     name, _, value = word.partition("=")
     plain = re.sub(r"\\(.)", r"\1", value)  # as Hydra reads `$\{x\}`
-    group_outside = "." not in key_of(word) and ".." in plain  # a file elsewhere
+    elsewhere = "." not in key_of(word) and ".." in plain  # the file of a group outside of the configuration
     unknown = any(not REFERENCE.match(plain, at.start()) for at in re.finditer(r"\$\{", plain))
-    if not KEY.fullmatch(name) or ".." in name or group_outside or unknown:
+    taken_at_all = KEY.fullmatch(name) and ".." not in name
+    if not taken_at_all or (not _of_hydra(word) and (elsewhere or unknown)):
         raise ValueError(f"{folder / FILE}: {word[:80]!a} is not taken from a file; give the grid again, with -m")
+    several = "{" in value.replace("${", "") and key_of(word).partition(".")[0] in ("tune", "logger")
+    if key_of(word) in PATHS or several:
+        raise ValueError(f"{folder / FILE}: {key_of(word)} says where files go; give it again, beside resume={folder}")
     try:
-        return OverridesParser.create().parse_override(word)
+        OverridesParser.create().parse_override(word)
     except Exception as error:  # of Hydra, or of the parser's recursion
         raise ValueError(f"{folder / FILE}: {word[:80]!a} is no override; give the grid again, with -m") from error
 
 
-def _harmless(override: Override, given: str, plugins: Mapping[str, Set[str]]) -> bool:
+def _of_hydra(word: str) -> bool:
+    return re.split(r"[./]", key_of(word))[0] == "hydra"
+
+
+def _harmless(word: str, plugins: Mapping[str, Set[str]]) -> bool:
     """Whether an override says what a run is, which launcher or sweeper it has, or a number of theirs."""
-    key = override.key_or_group
-    if re.split(r"[./]", key)[0] != "hydra":
-        holds_more = "{" in given.replace("${", "") and key.partition(".")[0] in ("tune", "logger")
-        return key not in PATHS and not holds_more
+    key, given = key_of(word), word.partition("=")[2]
+    if not _of_hydra(word):
+        return True
+    override = OverridesParser.create().parse_override(word)
     for plugin in PLUGINS:
         if key == f"hydra/{plugin}":
             return given in plugins[plugin]

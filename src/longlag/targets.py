@@ -76,7 +76,10 @@ def build(node: DictConfig, kind: Kind, **arguments: Any) -> Any:
         (signature.bind_partial if kind.partial else signature.bind)(**given)
     except TypeError as error:
         raise ValueError(f"{target}: {error}") from error
-    return partial(found, **given) if kind.partial else found(**given)
+    try:
+        return partial(found, **given) if kind.partial else found(**given)
+    except ImportError as error:  # some loggers need packages that are not installed
+        raise ValueError(f"{target}: {' '.join(str(error).split())}") from error
 
 
 def _refuse_what_makes_objects(value: Any, target: str) -> None:

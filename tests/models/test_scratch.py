@@ -23,7 +23,7 @@ from longlag.models.scratch import Scratch
 from longlag.network import Network
 from longlag.run import make_network, make_task
 from longlag.stream import Seeds
-from longlag.targets import build
+from longlag.targets import OPTIMIZER, build
 from longlag.tasks.copy import Copy
 
 STOCK = {LSTMScratch: nn.LSTM, GRUScratch: nn.GRU, RNNScratch: nn.RNN}
@@ -274,7 +274,7 @@ def losses(*overrides: str, dtype: torch.dtype) -> list[float]:
     task = make_task(cfg)
     torch.manual_seed(0)
     network = make_network(cfg, task).to(dtype)
-    optimizer = build(cfg.optimizer)(network.parameters())
+    optimizer = build(cfg.optimizer, OPTIMIZER)(network.parameters())
     found = []
     for step in range(100):
         batch = task.batch(32, Seeds(0).generator("train", task.lag, step))

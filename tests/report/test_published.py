@@ -15,7 +15,7 @@ from longlag.records.identity import identity
 from longlag.report import kept, published
 from longlag.report.published import AGREES, BETTER, DIFFERS, FAILED, NOT_RUN, Published, judge
 from longlag.settings import check, plain
-from longlag.targets import build
+from longlag.targets import TASK, build
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results" / "published"
@@ -152,7 +152,7 @@ def test_preset(name: str):
     cfg = compose(f"experiment=published/{name}")
     check(cfg)
     given = Published.of(plain(cfg)["published"])
-    task = build(cfg.task)
+    task = build(cfg.task, TASK)
     first, _, rest = given.figure.partition(".")
     assert first in records.new(plain(cfg), "model", "task")
     assert not rest or rest in {*task.measures, *task.baselines}
@@ -163,7 +163,7 @@ def test_line_without_memory(name: str, line: float):
     cfg = compose(f"experiment=published/{name}")
     given = Published.of(plain(cfg)["published"])
     assert given.verdict(line) == AGREES
-    baselines = build(cfg.task).baselines
+    baselines = build(cfg.task, TASK).baselines
     assert baselines["memoryless_" + given.figure.removeprefix("test.").removeprefix("memoryless_")] == line
 
 

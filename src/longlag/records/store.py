@@ -119,17 +119,19 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if go_on:
+            refuse_links_out(folder)
         lock = FileLock(folder / LOCK)
         lock.acquire(blocking=False)
     except Timeout:
         raise BlockingIOError(f"{folder} is locked by another process, which works on this run") from None
     except OSError as error:
+        if error.errno is None:  # a refusal of ours, in words already
+            raise
         raise type(error)(f"{folder} cannot be written to: {error.strerror}") from error
     try:
         if (folder / FILE).exists() and not go_on:
             raise FileExistsError(f"{folder} holds a run already; go on with resume={folder}, or choose another folder")
-        if go_on:
-            refuse_links_out(folder)
         _remove_temporaries(folder)
         yield
     finally:
