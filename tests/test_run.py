@@ -5,6 +5,7 @@ import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,6 +198,42 @@ def test_failed(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         run_small()
     record = records.read(tmp_path / "run")
     assert (record["status"], record["error"]) == ("failed", "RuntimeError: out of memory")
+
+
+def test_an_example_that_fails_leaves_the_scores(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Copy, "example", raises(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_small()
+    record = records.read(tmp_path / "run")
+    assert (record["status"], record["error"]) == ("failed", "RuntimeError: out of memory")
+    assert record["test"]["loss"] == record["lag_curve"][1]["loss"]
+    assert [point["lag"] for point in record["lag_curve"]] == [3, 6, 12]
+    assert record["best_step"] in {scalars["step"] for scalars in record["gradient_scalars"]}
+
+
+def test_what_is_measured_is_written_at_once(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A process that is killed for its memory writes nothing any more."""
+    seen: list[records.Record] = []
+
+    def spy(name: str) -> Callable[..., Any]:
+        measure = getattr(run, name)
+
+        def measured(*arguments: Any) -> Any:
+            seen.append(records.read(tmp_path / "run"))
+            return measure(*arguments)
+
+        return measured
+
+    for name in ("score", "over_lags", "example"):
+        monkeypatch.setattr(run, name, spy(name))
+    _, record = run_small()
+    before_test, before_curve, before_example = seen
+    assert before_test["learning_curve"] == record["learning_curve"]
+    assert before_test["gradient"] == record["gradient"]
+    assert (before_test["test"], before_curve["test"]) == ({}, record["test"])
+    assert (before_curve["lag_curve"], before_example["lag_curve"]) == ([], record["lag_curve"])
+    assert {one["status"] for one in seen} == {"interrupted"}
+    assert record["status"] == "finished"
 
 
 def test_interrupted(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""A core is held to its contract before it trains: what would spoil a result is refused, in one line.
+"""The check of a core before it trains: one that does not keep its contract is refused in one line.
 
 In training mode (with gradient) and in evaluation mode (without), on sequences made of the inputs that the task has:
 
@@ -7,15 +7,16 @@ In training mode (with gradient) and in evaluation mode (without), on sequences 
   sequence that ends there. Nor does one sequence of a batch change the outputs of another, as in a BatchNorm or where
   the batch is taken for time;
 - `forward`, `unroll`, and `unroll` in pieces are one function and have one gradient;
-- any length will do: a sequence as long as the longest that is used (in evaluation mode) begins with the outputs that
-  its first steps have alone. What leaks in such long sequences only, and only later in them, is not seen.
+- any length will do: one sequence as long as the longest that is used (in evaluation mode) begins with the same outputs
+  as its first steps alone. A leak that exists in such long sequences only, and only after those steps, is not found.
 
-The copies that this is done on are in float64 on the CPU, where rounding is 1e-16 of a value. Outputs are the same
-within 1.5e-8 of the largest of them: rounding may cost half of the digits. What is computed in another shape is rounded
-in other places, and a chaotic core makes much of that: it may also differ by 1e4 times what that core makes of inputs
-that differ in their last digit. Weights that are zero, or nearly so, are small random numbers in the copies: what leaks
-through such a weight would do so once it is trained. A core that draws random numbers finds the same ones in every
-pass; in a mode in which it does, only passes of one shape are compared.
+The copies that this is done on are in float64 on the CPU, where rounding is 1e-16 of a value; a kernel for the GPU
+alone goes unseen there. Outputs are the same within 1.5e-8 of the largest of them: rounding may cost half of the
+digits. What is computed in another shape is rounded in other places, and a chaotic core makes much of that: it may
+also differ by 1e4 times what that core makes of inputs that differ in their last digit. Weights that are zero, or
+nearly so, are small random numbers in the copies: what leaks through such a weight would do so once it is trained. A
+core that draws random numbers finds the same ones in every pass; in a mode in which it does, only passes of one shape
+are compared.
 """
 
 from typing import NamedTuple
@@ -27,12 +28,13 @@ from longlag.models.core_copies import CPU
 from longlag.models.core_trial import Trial, able
 
 STEPS = 256  # of the sequences that all but the longest are checked on, at most
+SHORT = 8  # of the sequence on which it is found out where the core runs, at most
 GRADIENT_STEPS = 64  # of those, that gradients are compared over: they take longest
 LAST_DIGIT = 4  # units in it by which an input is changed to see what rounding leads to
 GROWTH = 1e4  # allowed beyond that
 CAUSAL = (
-    "the contract asks for a causal core: a mask for attention, padding on the left for a convolution, and no mean, "
-    "norm or flip over time"
+    "the contract asks for a causal core: use a causal mask in attention, pad convolutions on the left only, and take "
+    "no mean, norm or flip over time"
 )
 
 
@@ -65,7 +67,7 @@ def check_core(core: nn.Module, vectors: Tensor, longest: int, device: torch.dev
     Raises:
         ValueError: in one line, where the core does not keep the contract.
     """
-    trial = able(core, vectors, device)
+    trial = able(core, vectors[: min(longest, SHORT)].expand(2, -1, -1), device)
     rng = torch.Generator().manual_seed(0)
     pairs = _pairs(trial, vectors, min(longest, STEPS), rng)
     for training in (True, False):
@@ -134,19 +136,20 @@ def _refuse_leaks(trial: Trial, pairs: Pairs, outputs: Tensor, changed: Tensor) 
     last = apart.shape[1] - 1
     if by := float(apart[pairs.kept == last].max()):
         raise trial.error(
-            f"one sequence of a batch changes the outputs of others, {trial.mode} (by {by:.1e}); the contract asks for "
-            "each by itself: LayerNorm in place of BatchNorm, and batch_first=True for a layer that takes time first"
+            f"one sequence of a batch changes the outputs of others, {trial.mode} (by {by:.1e}); the contract asks "
+            "that each is computed by itself: use LayerNorm in place of BatchNorm, and batch_first=True where a layer "
+            "of torch would take time first"
         )
     for step, of_pair in zip(pairs.kept.tolist(), apart.tolist(), strict=True):
         if by := max(of_pair[: step + 1], default=0.0):
             raise trial.error(
-                f"it sees the future: inputs that differ after step {step} alone change its outputs up to that step, "
+                f"it sees the future: inputs that differ only after step {step} change its outputs up to that step, "
                 f"{trial.mode} (by {by:.1e}); {CAUSAL}"
             )
 
 
 def _refuse_memory(trial: Trial, x: Tensor) -> None:
-    """Refuse a core that is to be tested and gives other outputs at a second call, though it draws the same numbers."""
+    """Refuse a core that, in evaluation mode, gives other outputs at a second call with the same random numbers."""
     if not trial.training and _apart(trial, *trial.twice(x, alike=True)):
         raise trial.error(
             "forward gives other outputs for the same inputs at a second call, in evaluation mode; the contract asks "
@@ -159,7 +162,7 @@ def _refuse_more_steps(trial: Trial, of_first: Tensor, outputs: Tensor) -> None:
     first, steps = of_first.shape[1], outputs.shape[1]
     if by := _apart(trial, of_first, outputs[:, :first], _rounding(of_first)):
         raise trial.error(
-            f"it sees the future: its outputs of {first} steps change where {steps - first} more steps follow, "
+            f"it sees the future: its outputs for {first} steps change where {steps - first} more steps follow, "
             f"{trial.mode} (by {by:.1e}); {CAUSAL}"
         )
 
@@ -177,13 +180,15 @@ def _check_unroll(trial: Trial, x: Tensor, outputs: Tensor) -> None:
     unrolled = trial.unrolled(x)
     if by := _apart(trial, outputs, unrolled, _rounding(outputs)):
         raise trial.error(
-            f"forward and unroll give other outputs, {trial.mode} (by {by:.1e}); the contract asks for one function, "
-            "or the gradient in the state would be another core's: let forward end with return self.unroll(x)[0]"
+            f"forward and unroll give different outputs, {trial.mode} (by {by:.1e}); the contract asks for one "
+            "function, or the gradient in the state would be that of another core: let forward end with return "
+            "self.unroll(x)[0]"
         )
     if by := _apart(trial, outputs, trial.in_pieces(x, _cuts(x)), _rounding(outputs)):
         raise trial.error(
-            f"unroll in pieces, each from the state that the one before ended in, gives other outputs than in one, "
-            f"{trial.mode} (by {by:.1e}); the contract asks for a state that holds all that the core remembers"
+            f"unroll over pieces, each from the state that the piece before ended in, gives different outputs than "
+            f"over the whole, {trial.mode} (by {by:.1e}); the contract asks for a state that holds all that the core "
+            "remembers"
         )
     if trial.training:
         _check_gradient(trial, x, outputs)
@@ -192,14 +197,14 @@ def _check_unroll(trial: Trial, x: Tensor, outputs: Tensor) -> None:
 def _check_gradient(trial: Trial, x: Tensor, outputs: Tensor) -> None:
     """The gradient by the first steps of x of `forward`, against that of `unroll` in pieces.
 
-    Over as many steps as rounding does not lead anywhere in the outputs: in a chaotic core over few.
+    They are compared over the first steps, as far as rounding has not grown into the outputs: few in a chaotic core.
     """
     told = int((GROWTH * _rounding(outputs) <= trial.tolerance * outputs.abs().max()).sum())
     first = x[:, : min(max(1, told), GRADIENT_STEPS)]
     if by := _apart(trial, *trial.gradients(first, _cuts(first))):
         raise trial.error(
-            f"the gradient through unroll in pieces is not that through forward (by {by:.1e}); the contract asks for "
-            "one function: let the gradient pass through the state, without detach"
+            f"the gradient through unroll over pieces differs from that through forward (by {by:.1e}); the contract "
+            "asks for one function: do not detach the state"
         )
 
 
@@ -209,7 +214,7 @@ def _cuts(x: Tensor) -> list[int]:
 
 
 def _rounding(outputs: Tensor) -> Tensor:
-    """How far rounding has led by each step, (time, 1), of outputs whose last row is the first but for last digits."""
+    """How far rounding has grown by each step, (time, 1): the inputs of the last row are nearly those of the first."""
     return (outputs[-1] - outputs[0]).abs().amax(-1, keepdim=True).cummax(0).values
 
 

@@ -21,8 +21,8 @@ def made(make_core: Callable[..., nn.Module], input_size: int) -> nn.Module:
         if "unexpected keyword argument 'input_size'" not in str(error):
             raise
         raise ValueError(
-            f"{first_line(error)}; a core is made with input_size, the width of its inputs, which follows from the "
-            "task: let its constructor begin def __init__(self, input_size, ...)"
+            f"{first_line(error)}; the contract asks for a constructor that takes input_size, the width of the inputs, "
+            "which the task decides: def __init__(self, input_size, ...)"
         ) from error
 
 
@@ -31,14 +31,16 @@ def hidden_size(core: object) -> int:
     name = type(core).__name__
     if not isinstance(core, nn.Module):
         raise ValueError(
-            f"the core {name}: it is no torch.nn.Module; the contract asks for one: derive its class from it"
+            f"the core {name}: it is not a torch.nn.Module; the contract asks for one: derive its class from that"
         )
     size = getattr(core, "hidden_size", None)
     if isinstance(size, int) and not isinstance(size, bool) and size > 0:
         return size
-    given = "it has no hidden_size" if size is None else f"its hidden_size is {size!r}, no whole number above 0"
+    given = (
+        "it has no hidden_size" if size is None else f"its hidden_size is {size!r}, which is not a whole number above 0"
+    )
     raise ValueError(
-        f"the core {name}: {given}; the contract asks for the width of its outputs, which the head must know: set "
+        f"the core {name}: {given}; the contract asks for the width of its outputs, for the head: set "
         "self.hidden_size in its constructor"
     )
 
@@ -54,7 +56,7 @@ def outputs_problem(outputs: Any, x: Tensor, width: int) -> str | None:
             "whose forward ends with return self.layer(x)[0]"
         )
     if not isinstance(outputs, Tensor):
-        return f"gave {_a(outputs)}; {ONE_TENSOR}: end with return outputs"
+        return f"gave {_a(outputs)}; {ONE_TENSOR}: let forward end with return outputs"
     asked = (*x.shape[:2], width)
     if outputs.shape != asked:
         what, wrap = _shape(tuple(outputs.shape), asked)
@@ -65,7 +67,7 @@ def outputs_problem(outputs: Any, x: Tensor, width: int) -> str | None:
     if outputs.dtype != x.dtype:
         return (
             f"gave {name_of(outputs.dtype)} for inputs in {name_of(x.dtype)}; the contract asks for the dtype of the "
-            "inputs: make tensors with x.new_zeros(...) or dtype=x.dtype, or end with return outputs.to(x.dtype)"
+            "inputs: make tensors with x.new_zeros(...) or dtype=x.dtype, or return outputs.to(x.dtype)"
         )
     return None
 
@@ -89,7 +91,7 @@ def _shape(given: tuple[int, ...], asked: tuple[int, int, int]) -> tuple[str, st
 def unroll_problem(unroll: Any, x: Tensor) -> str | None:
     """Why `unroll` cannot be called with x alone and with x and a state; None where it can."""
     if not callable(unroll):
-        return f"is {_a(unroll)} and no method; the contract keeps that name: call it something else"
+        return f"is {_a(unroll)} and not a method; the contract asks for a method or for no such attribute: rename it"
     try:
         signature = inspect.signature(unroll)
     except ValueError:  # compiled code may have none
@@ -99,8 +101,8 @@ def unroll_problem(unroll: Any, x: Tensor) -> str | None:
         signature.bind(x, None)
     except TypeError as error:
         return (
-            f"does not take what it is called with ({error}); the contract asks for def unroll(self, x, state=None), "
-            "None being the state that forward begins in"
+            f"cannot be called as unroll(x) and as unroll(x, state) ({error}); the contract asks for "
+            "def unroll(self, x, state=None), where None is the state that forward begins in"
         )
     return None
 
@@ -123,9 +125,9 @@ def _part_problem(part: Tensor, batch: int) -> str | None:
         how = "with one layer, give h[None] and begin from state[0]"
         return f"gave a state of {size(part.shape)} for {batch} sequences; {asked}: {how}"
     if not (part.is_floating_point() or part.is_complex()):
-        return f"gave a state in {name_of(part.dtype)}; {asked}, in numbers that a gradient goes through"
+        return f"gave a state in {name_of(part.dtype)}; {asked}, in floating point: a gradient must pass through it"
     if torch.is_grad_enabled() and not part.requires_grad:
-        return f"gave a state without a gradient; {asked}, as the outputs depend on it: do not detach it"
+        return f"gave a state without a gradient; {asked}, with its gradient: do not detach it"
     return None
 
 

@@ -17,7 +17,6 @@ from longlag.records import first_line
 
 log = logging.getLogger(__name__)
 
-SHORT = 8  # steps of the sequence on which it is found out where a core runs
 T = TypeVar("T")
 
 
@@ -49,8 +48,8 @@ class Trial:
             self.core = without_dropout(core, device, dtype)
         except Exception as error:  # whatever the parts of a core raise when they are copied
             raise self.error(
-                f"it cannot be copied ({_said(error)}), and it is checked and measured on copies; keep what "
-                "copy.deepcopy does not take out of the module"
+                f"it cannot be copied ({_said(error)}), but it is checked and measured on copies; keep nothing in the "
+                "module that copy.deepcopy cannot copy"
             ) from error
 
     @property
@@ -161,8 +160,8 @@ class Trial:
         except Exception as error:  # whatever a core may raise
             raise self.error(
                 f"{method} raised {_said(error)}, {self.mode}, for inputs (batch, time, input_size) = "
-                f"{core_shapes.size(x.shape)}; a core must take any batch and any length (lag and eval.lags say which "
-                "are used); HYDRA_FULL_ERROR=1 shows the traceback"
+                f"{core_shapes.size(x.shape)}; a core must take any number of sequences and of steps (lag and "
+                "eval.lags say how many steps are used); HYDRA_FULL_ERROR=1 shows the traceback"
             ) from error
 
     def _checked(self, method: str, outputs: Any, x: Tensor) -> Tensor:
@@ -180,32 +179,46 @@ class Trial:
             copy.deepcopy(core)
         except Exception as error:  # whatever the parts of a core raise when they are copied
             raise self.error(
-                f"it cannot be copied after a call ({_said(error)}), and it is measured on copies; detach what it keeps"
+                f"it cannot be copied after a call ({_said(error)}), but its gradient is measured on copies; detach "
+                "the tensors that it keeps"
             ) from error
 
     def _gradient(self, x: Tensor, function: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         leaf = x.clone().requires_grad_()
         outputs = self._on_copy(lambda core: function(core, leaf))
         weights = torch.randn(outputs.shape[1:], generator=torch.Generator().manual_seed(0)).to(outputs)
-        (gradient,) = torch.autograd.grad((weights * outputs).sum(), leaf, materialize_grads=True)
+        try:
+            (gradient,) = torch.autograd.grad((weights * outputs).sum(), leaf, materialize_grads=True)
+        except Exception as error:  # whatever a backward pass may raise
+            raise self.error(f"its outputs cannot be differentiated: {_said(error)}") from error
         if not gradient.isfinite().all():
             raise self.error(f"the gradient of its outputs by {x.shape[1]} steps of its inputs is NaN or infinite")
         return gradient
 
 
-def able(core: nn.Module, vectors: Tensor, device: torch.device = CPU) -> Trial:
+def able(core: nn.Module, x: Tensor, device: torch.device = CPU) -> Trial:
     """A trial in float64 on the CPU; where the core does not run in that, in float32 there, or else on `device`.
 
-    A warning says so. Of a core that runs in none of them the last trial is given: its first pass will tell the error.
+    A warning says so.
+
+    Args:
+        core: with `hidden_size`.
+        x: (batch, time, input_size) on which it is found out.
+        device: to be tried last.
+
+    Raises:
+        ValueError: where it runs in none of them.
     """
     first: Exception | None = None
     for where, dtype in ((CPU, torch.float64), (CPU, torch.float32), (device, torch.float32)):
         trial = Trial(core, where, dtype)
-        error = trial.fails(vectors[None, :SHORT])
+        error = trial.fails(x)
         if error is None:
             break
         first = first or error
-    if first and error is None:
+    else:
+        trial.outputs(trial.cast(x))  # raises, in words
+    if first:
         log.warning(
             "the core %s does not run in float64 on the CPU (%s): it is checked in float32 on %s, to %.0e of its "
             "outputs, and the gradient over distance is not measured",
