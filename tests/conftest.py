@@ -15,7 +15,8 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from longlag.cli import CONF, main
+from longlag.cli import main
+from longlag.settings import CONF
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from longlag.callbacks import Watch
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
+from longlag.training.callbacks import Watch
 
 EVERY = 50
 

@@ -10,7 +10,7 @@ from conftest import train
 from test_run import repeatable, same, saved_weights
 
 from longlag import records
-from longlag.network import Checked, Network
+from longlag.models.network import Checked, Network
 
 CORES = '''
 import torch
@@ -128,7 +128,7 @@ def test_the_check_cannot_be_switched_off(folder: Path, option: str):
 )
 def test_the_longest_sequence_is_tried(run_small, monkeypatch: pytest.MonkeyPatch, overrides, longest: int):
     asked = []
-    monkeypatch.setattr("longlag.network.check_core", lambda _, __, steps, ___: asked.append(steps) or True)
+    monkeypatch.setattr("longlag.models.network.check_core", lambda _, __, steps, ___: asked.append(steps) or True)
     run_small(*overrides)
     assert asked == [longest]
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import MODELS, TASKS, compose
 
-from longlag.network import Network
+from longlag.models.network import Network
 from longlag.run import make_network, make_task
 from longlag.tasks.task import Batch, Task
 

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 import longlag
-from longlag import records, run, trainer
-from longlag.callbacks import ProbeGradients
-from longlag.learner import Learner
+from longlag import records, run
 from longlag.measure.lags import over_lags
 from longlag.report.figures import FORECASTS, GRADIENT, PICTURE
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
+from longlag.training import trainer
+from longlag.training.callbacks import ProbeGradients
+from longlag.training.learner import Diverged, Learner
 
 KEYS = {
     *("schema", "status", "error", "model", "task", "lag", "seed", "config", "config_hash", "solved", "steps_to_solve"),
@@ -183,7 +184,7 @@ def test_a_folder_that_holds_a_run_is_left_alone(run_small):
 
 
 def test_diverged(run_small, tmp_path: Path):
-    with pytest.raises(records.Diverged):
+    with pytest.raises(Diverged):
         run_small("lr=1e37")
     record = records.read(tmp_path / "run")
     assert record["status"] == "diverged"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run stops after the step at hand, with a checkpoint of that very step, and says how it goes on."""
+"""Ctrl-C and SIGTERM: a run stops after the step at hand, with a checkpoint of that step, and says how it goes on."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ from test_ddp import DDP
 from test_sweep import PROCESSES, begin, end, wait_for
 
 from longlag import records
-from longlag.checkpoints import LAST
-from longlag.learner import Learner
+from longlag.training.checkpoints import LAST
+from longlag.training.learner import Learner
 
 STEPS = ("max_steps=12", "validation.every=4", "trainer.log_every_n_steps=3", "eval.lags=[6,8]", "logger=csv")
 RUN = (*SMALL, *STEPS, "hydra.run.dir=run")

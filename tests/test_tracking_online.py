@@ -12,10 +12,10 @@ from wandb_files import offline_runs, sent_later
 from wandb_stub import Sent, Server
 
 from longlag import records
-from longlag.learner import Learner
 from longlag.tasks.copy import Copy
-from longlag.tracking import Wandb
-from longlag.wandb_runs import run_id
+from longlag.tracking.logger import Wandb
+from longlag.tracking.wandb_runs import run_id
+from longlag.training.learner import Learner
 
 STEPS = ("max_steps=20", "validation.every=5", "trainer.log_every_n_steps=5", "runtime.checkpoint_seconds=0")
 ONLINE = ("logger=wandb", *STEPS)

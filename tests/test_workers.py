@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_sweep import PROCESSES, SWEEP, begin, end, is_gone, place, run, statuses, wait_for
 
-from longlag import worker as module
-from longlag.worker import Died, Worker, stop
+from longlag.sweeps import worker as module
+from longlag.sweeps.worker import Died, Worker, stop
 
 AT_WORK = ("0_fated_copy_lag6_seed0", "1_fated_copy_lag6_seed1")
 TWO_THAT_HANG = (*SWEEP, "model.fate=hangs", "seed=0,1", *PROCESSES)
@@ -56,7 +56,7 @@ def worker() -> Iterator[Worker]:
 
 def test_a_call_returns_or_raises_in_one_line(worker: Worker):
     assert worker.call(int, "7") == 7
-    with pytest.raises(RuntimeError, match="^invalid literal for int"):
+    with pytest.raises(RuntimeError, match=r"^invalid literal for int"):
         worker.call(int, "seven\nand more")
     assert worker.call(int, "8") == 8
 

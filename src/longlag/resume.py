@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from longlag import records, sweep_command
 from longlag.records import Record
 from longlag.records.identity import flattened
-from longlag.settings import plain, said
+from longlag.settings import CONF, plain, said
 
 CHANGEABLE = ("trainer", "runtime", "logger")  # of a run that goes on: where it runs, not what it is
 MADE_NOW = ("_target_", "dir", "name", "version")  # of those, what is made and where files go: never of a record
@@ -179,8 +179,6 @@ def grid(arguments: list[str]) -> list[str]:
 
 def _grid_of(folder: Path, arguments: list[str]) -> list[str]:
     """The overrides that a sweep was begun with, those left out that are given anew."""
-    from longlag.cli import CONF
-
     there = {name: {path.stem for path in (CONF / "hydra" / name).glob("*.yaml")} for name in sweep_command.PLUGINS}
     return sweep_command.taken(folder, {sweep_command.key_of(word) for word in arguments}, there)
 

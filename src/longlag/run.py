@@ -17,25 +17,27 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import budget, malloc, memory, ranks, records, targets
-from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
-from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
-from longlag.learner import Learner
+from longlag import instantiate, memory, records
+from longlag.files import first_line, write_text
+from longlag.instantiate import build
 from longlag.measure.cost import environment, parameters, peak_memory_bytes, watch_memory
 from longlag.measure.gradients import SEQUENCES, Profile, gradient_over_distance
 from longlag.measure.lags import default_lags, over_lags, score
-from longlag.network import Network
+from longlag.models.match_parameters import matched
+from longlag.models.network import Network
 from longlag.records import Record
 from longlag.records.schema import Artifact, Cost, LagPoint, Test
 from longlag.report import figures, summary
 from longlag.resume import begun
 from longlag.settings import check, plain
-from longlag.sizes import matched
 from longlag.stream import EVALUATION_BATCH, Seeds, Streams, fixed_batches
-from longlag.targets import build
 from longlag.tasks.task import Task
-from longlag.tracking import tracking
-from longlag.trainer import all_threads, make_trainer, quietly, starts_processes
+from longlag.tracking.logger import tracking
+from longlag.training import budget, malloc, processes
+from longlag.training.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
+from longlag.training.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
+from longlag.training.learner import Learner
+from longlag.training.trainer import all_threads, make_trainer, quietly, starts_processes
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +85,8 @@ def run(
     network = make_network(cfg, the_task, sizes)
     lags = lags_to_test(cfg, the_task, network)
     check_optimizer(cfg)
-    training_lags = build(cfg.lag_mode, targets.LAG_MODE, task=the_task)
-    optimizer = build(cfg.optimizer, targets.OPTIMIZER)
+    training_lags = build(cfg.lag_mode, instantiate.LAG_MODE, task=the_task)
+    optimizer = build(cfg.optimizer, instantiate.OPTIMIZER)
     learner = Learner(network, the_task, optimizer, cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(the_task.solved_at, budget.of(cfg, the_task.memoryless_loss))
     probe = ProbeGradients(partial(measure_gradients, network, the_task, seeds))
@@ -109,7 +111,9 @@ def run(
         tracking(cfg, folder, record, the_task) as trainer.loggers,
         records.recording(record, folder, is_first),
     ):
-        record["environment"] = environment(trainer.strategy.root_device) | {"processes": trainer.world_size}
+        record["environment"] = environment(trainer.strategy.root_device, malloc.in_use()) | {
+            "processes": trainer.world_size
+        }
         watch_memory(trainer.strategy.root_device)
         start = to_go_on_from(folder) if go_on else None
         if go_on and not start:
@@ -191,7 +195,7 @@ def artifact(path: Path) -> Artifact:
 
 def make_task(cfg: DictConfig) -> Task:
     """The task, at `lag`."""
-    task: Task = build(cfg.task, targets.TASK)
+    task: Task = build(cfg.task, instantiate.TASK)
     return task
 
 
@@ -204,7 +208,7 @@ def tell_remarks(task: Task) -> None:
 
 def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None) -> Network:
     """The network: the core that `model` describes, `sizes` apart, between the task's read-in and read-out."""
-    return Network(task, partial(build, cfg.model, targets.CORE, **(sizes or {})))
+    return Network(task, partial(build, cfg.model, instantiate.CORE, **(sizes or {})))
 
 
 def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
@@ -237,11 +241,11 @@ def check_memory(network: Network, task: Task, sequences: int, what: str) -> Non
 
 def check_optimizer(cfg: DictConfig) -> None:
     """Raise ValueError where the optimizer does not take its settings."""
-    make = build(cfg.optimizer, targets.OPTIMIZER)
+    make = build(cfg.optimizer, instantiate.OPTIMIZER)
     try:
         make([torch.nn.Parameter(torch.zeros(1))])
     except Exception as error:  # whatever a value of the wrong kind may lead to
-        raise ValueError(f"the optimizer does not take these settings: {records.first_line(error)}") from error
+        raise ValueError(f"the optimizer does not take these settings: {first_line(error)}") from error
 
 
 def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool, arguments: tuple[Any, ...]) -> Record:
@@ -254,7 +258,7 @@ def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool,
     shared |= {"NODE_RANK": "0", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     with records.claimed(folder, go_on):
         try:
-            ranks.together([shared | {"LOCAL_RANK": str(rank)} for rank in range(number)], run, *arguments)
+            processes.together([shared | {"LOCAL_RANK": str(rank)} for rank in range(number)], run, *arguments)
         except Exception as error:
             left = begun(folder) or record
             if left["status"] not in ("finished", "diverged"):
@@ -286,7 +290,7 @@ def evaluate(
         record["cost"]["test_seconds"] = time.monotonic() - started
     figures.draw(record, folder)
     if sample := record["example"].get("sample"):
-        records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
+        write_text(folder / records.SAMPLE, sample["text"] + "\n")
 
 
 def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int], record: Record, folder: Path) -> None:

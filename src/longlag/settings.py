@@ -9,14 +9,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from longlag import malloc, memory
+from longlag import memory
 from longlag.records.identity import NOT_OF_THE_RUN, OF_THE_TRAINER, flattened
 
 _INSTALLED = Path(__file__).with_name("conf")  # inside a wheel
 _CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
 CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+
+
+def _sweep() -> str | None:
+    """The name of the sweep that a run is of."""
+    hydra_config = HydraConfig.get() if HydraConfig.initialized() else None
+    return Path(hydra_config.sweep.dir).name if hydra_config and hydra_config.mode == RunMode.MULTIRUN else None
+
+
+# For the YAML files: ${times:1.5,${lag}}, ${first:${resume},outputs}, ${sweep:}.
+OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
+OmegaConf.register_new_resolver("first", lambda *given: next(filter(None, given), None), replace=True)
+OmegaConf.register_new_resolver("sweep", _sweep, replace=True)
 
 PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "16-mixed")
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # one that no backslash takes its meaning from
@@ -104,7 +118,7 @@ CHOICES = {
     "trainer.precision": PRECISIONS,
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": ("auto", "ddp"),
-    "runtime.malloc": malloc.CHOICES,
+    "runtime.malloc": ("stock", "tuned"),
 }
 TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned"]  # the groups, at the top beside what config.yaml sets
 TEXTS = ("task.prompt", "logger.wandb.project", "logger.wandb.dir")

@@ -11,9 +11,9 @@ from longlag.measure.gradients import Profile, gradient_over_distance, log10_nor
 from longlag.models.gru import GRU
 from longlag.models.lstm import LSTM
 from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.network import Network
 from longlag.models.rnn import RNN
 from longlag.models.transformer import Transformer
-from longlag.network import Network
 from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.adding import Adding
 from longlag.tasks.copy import Copy

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longlag.models.core_check import STEPS, check_core
-from longlag.models.core_copies import without_dropout
+from longlag.models.check.check import STEPS, check_core
+from longlag.models.check.copies import without_dropout
 from longlag.models.lstm import LSTM
 from longlag.models.transformer import Transformer
 

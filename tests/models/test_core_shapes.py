@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from longlag.models.core_check import check_core
-from longlag.network import Network
+from longlag.models.check.check import check_core
+from longlag.models.network import Network
 from longlag.tasks.copy import Copy
 
 VECTORS = torch.eye(10)

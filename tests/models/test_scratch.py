@@ -9,21 +9,21 @@ import torch
 from conftest import compose
 from torch import Tensor, nn
 
+from longlag.instantiate import OPTIMIZER, build
 from longlag.measure.gradients import gradient_over_distance
-from longlag.models import over_time
 from longlag.models.gru import GRU
 from longlag.models.gru_scratch import GRUScratch
+from longlag.models.kernels import bptt
 from longlag.models.lstm import LSTM
 from longlag.models.lstm_1997 import LSTM1997
 from longlag.models.lstm_peephole import LSTMPeephole
 from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.network import Network
 from longlag.models.rnn import RNN
 from longlag.models.rnn_scratch import RNNScratch
 from longlag.models.scratch import Scratch
-from longlag.network import Network
 from longlag.run import make_network, make_task
 from longlag.stream import Seeds
-from longlag.targets import OPTIMIZER, build
 from longlag.tasks.copy import Copy
 
 STOCK = {LSTMScratch: nn.LSTM, GRUScratch: nn.GRU, RNNScratch: nn.RNN}
@@ -38,7 +38,7 @@ every_execution = pytest.mark.parametrize(("impl", "memory"), EXECUTIONS)
 @pytest.fixture(autouse=True)
 def _several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of few steps, the last one shorter, so that a short sequence has several."""
-    monkeypatch.setattr(over_time, "ROWS", 12)
+    monkeypatch.setattr(bptt, "ROWS", 12)
     torch.manual_seed(0)
 
 
@@ -115,7 +115,7 @@ def test_fused_equals_reference(make, layers, memory):
 @every_cell
 @every_execution
 def test_gradcheck(make, impl, memory, monkeypatch):
-    monkeypatch.setattr(over_time, "ROWS", 2)
+    monkeypatch.setattr(bptt, "ROWS", 2)
     core = make(1, 2, impl=impl, memory=memory).double()
     x, state = torch.randn(1, 5, 1).double().requires_grad_(), [part.requires_grad_() for part in state_of(core, 1)]
 
@@ -129,7 +129,7 @@ def test_gradcheck(make, impl, memory, monkeypatch):
 @pytest.mark.parametrize("make", STOCK)
 @pytest.mark.parametrize("memory", ["normal", "low"])
 def test_float32_over_a_long_sequence(make, memory, monkeypatch):
-    monkeypatch.setattr(over_time, "ROWS", 1024)
+    monkeypatch.setattr(bptt, "ROWS", 1024)
     stock, ours = STOCK[make](5, 16, batch_first=True), make(5, 16, memory=memory)
     ours.load_state_dict(stock.state_dict())
     x, state = torch.randn(4, 1020, 5), state_of(stock, 4)
@@ -207,7 +207,7 @@ def test_peepholes_start_closed_unless_as_torch():
 
 @every_cell
 def test_low_memory_grows_as_the_square_root_of_time(make, monkeypatch):
-    monkeypatch.setattr(over_time, "ROWS", 1)
+    monkeypatch.setattr(bptt, "ROWS", 1)
     few, many = (kept(make(2, 4, memory="low"), time) for time in (300, 16 * 300))
     assert many <= 4.5 * few
 

@@ -13,7 +13,7 @@ from longlag.records.schema import Record
 from longlag.records.store import json_schema
 from longlag.records.upgrade import upgrade
 from longlag.report import table
-from longlag.report.cells import cells, find, names
+from longlag.report.groups import cells, find, names
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -102,7 +102,7 @@ def test_another_schema_is_refused(schema: object):
 
 
 def test_the_page_of_the_schema_is_of_the_type():
-    """`python scripts/schema.py` writes it."""
+    """`python tools/schema.py` writes it."""
     assert json.loads((ROOT / "docs" / "record.schema.json").read_text(encoding="utf-8")) == json_schema()
 
 

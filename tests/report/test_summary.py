@@ -71,7 +71,8 @@ def validated(*accuracies: float) -> list[dict[str, float]]:
         (
             [1.0, 0.98, 0.5],
             "steps",
-            "validation accuracy 1.000 at step 50, but not at the next validation; 0.99 must hold at two consecutive ones; "
+            "validation accuracy 1.000 at step 50, but not at the next validation; "
+            "0.99 must hold at two consecutive ones; "
             "raise max_steps=1000",
         ),
         (

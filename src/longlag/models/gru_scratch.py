@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longlag.models.fused import Fused, Steps
+from longlag.models.kernels.fused_cell import Fused, Steps
 from longlag.models.scratch import Scratch, Step
 
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from longlag.models.fused import Steps
-from longlag.models.lstm_fused import FusedLSTM
+from longlag.models.kernels.fused_cell import Steps
+from longlag.models.kernels.fused_lstm import FusedLSTM
 from longlag.models.scratch import Scratch, Step
 
 

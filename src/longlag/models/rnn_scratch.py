@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from longlag.models.fused import Fused, Steps
+from longlag.models.kernels.fused_cell import Fused, Steps
 from longlag.models.scratch import Scratch, Step
 
 

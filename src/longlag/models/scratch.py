@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from longlag.models.fused import Fused
 from longlag.models.initialisation import GATES, initialise
-from longlag.models.over_time import over_time
+from longlag.models.kernels.bptt import over_time
+from longlag.models.kernels.fused_cell import Fused
 from longlag.models.recurrent import State, check_dropout
 
 Step = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # what a step gives: the parts of the state, the gates

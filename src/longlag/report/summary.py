@@ -8,7 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from longlag.records import FILE, Record, shown
+from longlag.files import shown
+from longlag.records import FILE, Record
 from longlag.records.schema import LagPoint
 from longlag.report.figures import PICTURES, terminal_lag_curve
 
