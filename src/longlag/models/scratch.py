@@ -27,7 +27,7 @@ class Scratch(nn.Module):
         dropout: probability of dropping an output between layers; needs at least two.
         init: scheme of `models/initialisation.py`.
         t_max: longest time scale of chrono initialisation, in steps.
-        impl: `reference`, the equations under autograd; `fused`, the same numbers faster (`over_time.py`).
+        impl: `reference`, the equations under autograd; `fused`, the same numbers faster (`kernels/bptt.py`).
         memory: of `fused`; `low` computes the gates again on the way back instead of keeping them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A few steps of a recurrent layer, there and back: the loops inside `over_time.py`, where the time goes.
+"""A few steps of a recurrent layer, there and back: the loops inside `bptt.py`, where the time goes.
 
 Views of each step are made once for an array: to make one takes as long as to compute with it.
 """

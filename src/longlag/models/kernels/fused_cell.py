@@ -1,4 +1,4 @@
-"""What a cell must know to be computed fast, forward and backward, by the loop in `over_time.py`."""
+"""What a cell must know to be computed fast, forward and backward, by the loop in `bptt.py`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
