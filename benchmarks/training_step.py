@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from longlag import instantiate
+from longlag.assemble import make_network, make_task
 from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 from longlag.instantiate import build
 from longlag.measure.cost import environment
-from longlag.run import make_network, make_task
 from longlag.settings import CONF, check
 from longlag.stream import Seeds, Streams
 from longlag.training import malloc

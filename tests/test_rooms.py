@@ -51,7 +51,7 @@ def test_no_room_imports_one_that_imports_it():
 def test_what_reads_records_needs_no_torch(name: str):
     for module, path in MODULES.items():
         if room(module) == name:
-            heavy = {root for root in (one.partition(".")[0] for one in imported(path))}
+            heavy = {one.partition(".")[0] for one in imported(path)}
             assert not heavy & {"torch", "pytorch_lightning", "torchmetrics"}, module
 
 

@@ -252,7 +252,7 @@ def test_interrupted(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_load_gives_the_network_back(run_small, monkeypatch: pytest.MonkeyPatch):
     measured, measure = [], run.measure
-    monkeypatch.setattr(run, "measure", lambda network, *rest: measured.append(network) or measure(network, *rest))
+    monkeypatch.setattr(run, "measure", lambda prepared: measured.append(prepared.network) or measure(prepared))
     folder, record = run_small("task.payload=2")
     network, task, loaded = longlag.load(str(folder))
     assert loaded == record

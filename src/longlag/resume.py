@@ -20,20 +20,23 @@ ROUNDING += ("runtime.threads",)  # under others of these, a run has other numbe
 GRID = sweep_command.FILE
 
 
-class Plan(NamedTuple):
-    """A run to be made.
+class RunPlan(NamedTuple):
+    """A run to be made, or to go on.
 
     Attributes:
         cfg: its settings.
         folder: its own.
-        names: `model` and `task` as they were chosen, and the `command` that makes the run.
-        begun: what there is of it already.
+        model, task: the names of the YAML files that were chosen.
+        command: that makes this run by itself; None where there is none.
+        begun: its record, where it was begun already.
     """
 
     cfg: DictConfig
     folder: Path
-    names: dict[str, Any]
-    begun: Record | None
+    model: str
+    task: str
+    command: str | None = None
+    begun: Record | None = None
 
     @property
     def ended(self) -> bool:
@@ -41,7 +44,7 @@ class Plan(NamedTuple):
         return self.begun is not None and self.begun["status"] in ENDED
 
 
-def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
+def of_run(cfg: DictConfig, overrides: list[str]) -> RunPlan:
     """The run in the folder `resume`, with the settings of its record.
 
     The record may be anybody's. What says what the run is comes from it, `targets` deciding what may be made. Of
@@ -68,9 +71,7 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
         settings[group] = cfg[group] if group in anew else _begun_with(stored[group], cfg[group], group)
     if records.config_hash(plain(settings)) != record["config_hash"]:
         raise ValueError(f"{folder} was begun with another trainer.precision or gradient_clip_val: give them, too")
-    return Plan(
-        settings, folder, {"model": record["model"], "task": record["task"], "command": record["command"]}, record
-    )
+    return RunPlan(settings, folder, record["model"], record["task"], record["command"], record)
 
 
 def _begun_with(begun: dict[str, Any], now: DictConfig, group: str) -> DictConfig:
@@ -104,16 +105,16 @@ def _merged(begun: dict[str, Any], now: dict[str, Any], name: str) -> dict[str, 
     return merged
 
 
-def of_cell(cfg: DictConfig, folder: Path, names: dict[str, Any]) -> Plan:
+def of_sweep(asked: RunPlan) -> RunPlan:
     """A run of a sweep, wherever below the folder `resume` it was begun; with what it was begun with, but for where."""
-    where = place(cfg, folder)
+    cfg, where = asked.cfg, place(asked.cfg, asked.folder)
     there = begun(where) if cfg.resume else None
     if there is None:
-        return Plan(cfg, where, names, None)
+        return asked._replace(folder=where)
     settings = records.config_of(there)
     for group in CHANGEABLE:
         settings[group] = cfg[group]
-    return Plan(settings, where, names, there)
+    return asked._replace(cfg=settings, folder=where, begun=there)
 
 
 def place(cfg: DictConfig, folder: Path) -> Path:
@@ -129,7 +130,7 @@ def place(cfg: DictConfig, folder: Path) -> Path:
     return folder if free else folder.with_name(f"{folder.name}_{asked[:6]}")  # the grid has other numbers now
 
 
-def differences(plan: Plan) -> list[str]:
+def differences(plan: RunPlan) -> list[str]:
     """What is not as a run was begun, of what may change its numbers in the last digits; empty where nothing is."""
     if plan.begun is None:
         return []

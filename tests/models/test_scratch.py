@@ -9,6 +9,7 @@ import torch
 from conftest import compose
 from torch import Tensor, nn
 
+from longlag.assemble import make_network, make_task
 from longlag.instantiate import OPTIMIZER, build
 from longlag.measure.gradients import gradient_over_distance
 from longlag.models.gru import GRU
@@ -22,7 +23,6 @@ from longlag.models.network import Network
 from longlag.models.rnn import RNN
 from longlag.models.rnn_scratch import RNNScratch
 from longlag.models.scratch import Scratch
-from longlag.run import make_network, make_task
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
 

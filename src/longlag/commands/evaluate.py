@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> None:
         raise ValueError(f"which run? {USAGE}")
     folder = Path(arguments[0])
     from longlag import load, records
+    from longlag.assemble import lags_to_test
     from longlag.measure.lags import over_lags
     from longlag.report import figures, summary
-    from longlag.run import lags_to_test
     from longlag.stream import Seeds
 
     network, task, record = load(folder)

@@ -4,7 +4,6 @@ import logging
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.conf import HydraConf
@@ -44,6 +43,7 @@ def _job(cfg: DictConfig) -> float | None:
     folder = Path(hydra_config.runtime.output_dir)
     of_sweep = hydra_config.mode == RunMode.MULTIRUN
     choices, given = hydra_config.runtime.choices, list(hydra_config.overrides.task)
+    new_folders = list(guard.Checked.new_folders)
     try:
         if not of_sweep:
             _check_single(cfg, hydra_config)
@@ -51,11 +51,11 @@ def _job(cfg: DictConfig) -> float | None:
             log.warning("%s", why)
         cfg = tuned_settings.applied(cfg, choices, given)
         if of_sweep:
-            plan = resume.of_cell(cfg, folder, _names(hydra_config))
+            plan = resume.of_sweep(_asked(cfg, folder, hydra_config))
         elif cfg.resume:
             plan = resume.of_run(cfg, given)
         else:
-            plan = resume.Plan(cfg, folder, _names(hydra_config), begun=None)
+            plan = _asked(cfg, folder, hydra_config)
         if differs := resume.differences(plan):
             log.warning("%s goes on, no longer bit for bit: %s", plan.folder, ", ".join(differs))
         if plan.ended:
@@ -70,7 +70,7 @@ def _job(cfg: DictConfig) -> float | None:
         raise SystemExit(errors.in_one_line(error, sys.argv[1:])) from error
     finally:
         if not of_sweep:
-            leave_nothing(guard.Checked.new_folders)
+            leave_nothing(new_folders)
 
 
 def _check_single(cfg: DictConfig, hydra_config: HydraConf) -> None:
@@ -84,23 +84,23 @@ def _check_single(cfg: DictConfig, hydra_config: HydraConf) -> None:
         raise ValueError("tune: only a sweep chooses among its runs; add -m, or use experiment=tune")
 
 
-def _run(plan: resume.Plan) -> records.Record:
+def _run(plan: resume.RunPlan) -> records.Record:
     """Run it. Raises KeyboardInterrupt, where it is stopped, with a line that says where and how it goes on."""
     from longlag.run import run
     from longlag.training.checkpoints import stopped
 
     try:
-        return run(plan.cfg, plan.folder, **plan.names, go_on=plan.begun is not None)
+        return run(plan)
     except KeyboardInterrupt as stop:
         record = resume.begun(plan.folder)
         raise KeyboardInterrupt(stopped(plan.folder, record) if record else "interrupted") from stop
 
 
-def _names(hydra_config: HydraConf) -> dict[str, Any]:
-    """The model and the task, and the command that makes this run by itself."""
+def _asked(cfg: DictConfig, folder: Path, hydra_config: HydraConf) -> resume.RunPlan:
+    """The run that the command asks for: the names of model and task, and the command that makes it by itself."""
     words = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
-    chosen = {group: hydra_config.runtime.choices[group] for group in ("model", "task")}
-    return chosen | {"command": shlex.join(["python", "train.py", *words])}
+    choices = hydra_config.runtime.choices
+    return resume.RunPlan(cfg, folder, choices["model"], choices["task"], shlex.join(["python", "train.py", *words]))
 
 
 def _leave_no_sweep() -> None:
