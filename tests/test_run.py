@@ -1,9 +1,12 @@
 """The recipe: what a run leaves behind, that it can be repeated, and how it ends when it cannot go on."""
 
+import hashlib
 import json
 import math
+import os
 import signal
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,13 @@ def test_record_has_what_the_schema_says(run_small):
     assert (record["model"], record["task"], record["lag"], record["seed"]) == ("model", "task", 6, 3)
     assert record["config"]["task"]["_target_"] == "longlag.tasks.copy.Copy"
     assert record["config_hash"] == records.config_hash(record["config"])
+    assert record["sequences"] == {"validation": 32, "test": 16, "gradient": 4}
+    assert datetime.fromisoformat(record["started"]) <= datetime.fromisoformat(record["ended"])
+    assert datetime.fromisoformat(record["ended"]).utcoffset() == timedelta(0)
+    assert record["environment"]["cpu"]
+    assert record["environment"]["cpu_count"] == os.cpu_count()
+    weights = hashlib.sha256((folder / records.WEIGHTS).read_bytes()).hexdigest()
+    assert record["artifacts"] == [{"file": "model.ckpt", "sha256": weights}]
 
 
 def test_record_has_sane_figures(run_small):

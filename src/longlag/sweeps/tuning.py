@@ -19,6 +19,7 @@ from rich.table import Table
 from longlag import records
 from longlag.files import shown
 from longlag.records import Record
+from longlag.records.identity import one_number
 from longlag.settings import CONF
 from longlag.sweeps import tuned_settings
 from longlag.sweeps.tuned_settings import Settings
@@ -196,7 +197,7 @@ def _folder(cfg: DictConfig) -> Path:
 
 
 def _values(cfg: Any, over: Iterable[str]) -> list[Any]:
-    return [OmegaConf.select(cfg, name) for name in over]
+    return [one_number(OmegaConf.select(cfg, name)) for name in over]
 
 
 def _command(sweep: DictConfig) -> str:
