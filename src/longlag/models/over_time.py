@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from longlag.models.chunks import Chunk, ChunkBack, flat
+from longlag.models.chunks import Chunk, ChunkBack, flat, of_time
 from longlag.models.fused import Fused
 
 ROWS = 1536  # steps times batch of a chunk: large enough for matrix products, small enough for the cache
@@ -50,8 +50,9 @@ def over_time(
     packed = cell.pack(W, U, b_ih, b_hh)
     peepholes = p[0].view(-1, U.shape[1]) if p else None
     h_0, C_0 = state if cell.has_memory else (*state, None)
+    C_0 = None if C_0 is None else C_0 / cell.unit
     outputs, h, C = OverTime.apply(cell, keep, x, h_0, C_0, packed, peepholes)
-    return (outputs, h, C) if cell.has_memory else (outputs, h)
+    return (outputs, h) if C is None else (outputs, h, C * cell.unit)
 
 
 class OverTime(torch.autograd.Function):
@@ -66,11 +67,11 @@ class OverTime(torch.autograd.Function):
         W, b, U = packed.t().contiguous().split([x.shape[2], 1, hidden])
         hs = h_0.new_empty(time + 1, batch, hidden)
         hs[0] = h_0
-        C, chunk, kept = C_0, Chunk(cell, h_0, 0), []
+        C, chunk, kept = C_0, None, []
         steps = max(1, ROWS // batch, 0 if keep else math.isqrt(time // STEP_OVER_C))
         ctx.cell, ctx.keep, ctx.spans = cell, keep, [(t, min(t + steps, time)) for t in range(0, time, steps)]
         for first, last in ctx.spans:
-            chunk = Chunk(cell, h_0, last - first) if keep else chunk.of_time(last - first)
+            chunk = of_time(None if keep else chunk, Chunk, cell, h_0, last - first)
             x_now = x[:, first:last].transpose(0, 1).flatten(0, 1)  # (steps batch, width)
             torch.addmm(b, x_now, W, out=flat(chunk.gates))
             now = hs[first : last + 1].unbind(0)
@@ -90,16 +91,16 @@ class OverTime(torch.autograd.Function):
         dx = torch.empty_like(x) if ctx.needs_input_grad[2] else None
         dp = None if p is None else torch.zeros_like(p)
         dC = None if dC is None else dC.clone()
-        chunk, back = Chunk(cell, dh, 0), ChunkBack(cell, dh, 0)
+        chunk, back = None, None
         for number, (first, last) in reversed(list(enumerate(ctx.spans))):
             now = slice(first, last)
             inputs = _inputs(x[:, now], hs[now])
             gates, C = kept[2 * number : 2 * number + 2] if ctx.keep else (None, None)
             if cell.needs_gates and not ctx.keep:
-                chunk = chunk.of_time(last - first)
+                chunk = of_time(chunk, Chunk, cell, dh, last - first)
                 chunk.again(inputs, hs[now], kept[number], packed, p)
                 gates, C = chunk.gates, chunk.C
-            back = back.of_time(last - first)
+            back = of_time(back, ChunkBack, cell, dh, last - first)
             others = cell.slopes(back.dz, gates, hs[first : last + 1], C, p)
             dh = back.run(d_outputs[:, now], others, dh, dC, U)
             d_packed.addmm_(inputs.t(), flat(back.dz))
