@@ -4,12 +4,12 @@ Views of each step are made once for an array: to make one takes as long as to c
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from longlag.models.kernels.fused_cell import Fused, Steps
+from longlag.models.kernels.fused_cell import Fused, Steps, Views
 
 
 class Chunk:
@@ -26,11 +26,7 @@ class Chunk:
         self.gates = like.new_empty(time, len(like), cell.blocks, like.shape[1])
         self.C = like.new_empty(time + 1, *like.shape) if cell.has_memory else None
         self._sums = takes_h(cell, self.gates).unbind(0)
-        self._views = by_step(cell.views(self.gates))
-
-    def of_time(self, time: int) -> Self:
-        """This one, to be filled anew, or another where it has not as many steps."""
-        return self if self.time == time else type(self)(self.cell, self.like, time)
+        self._views = by_step(cell.views(self.gates, None if self.C is None else self.C[1:]))
 
     def run(
         self,
@@ -86,10 +82,6 @@ class ChunkBack:
         self._to_h = takes_h(cell, self.dz).unbind(0)
         self._parts = by_step(cell.parts(self.dz))
 
-    def of_time(self, time: int) -> Self:
-        """This one, to be filled anew, or another where it has not as many steps."""
-        return self if self.time == time else type(self)(self.cell, self.like, time)
-
     def run(self, d_outputs: Tensor, others: Steps, dh: Tensor, dC: Tensor | None, U: Tensor) -> Tensor:
         """Make the slopes that `dz` holds dL/dz, and `dC`, in place, what reaches the step before the chunk.
 
@@ -113,9 +105,17 @@ class ChunkBack:
         return self._dh[0].clone()
 
 
+Kind = TypeVar("Kind", Chunk, ChunkBack)
+
+
+def of_time(chunk: Kind | None, kind: type[Kind], cell: Fused, like: Tensor, time: int) -> Kind:
+    """The chunk, to be filled anew, or another of its kind where there is none with as many steps."""
+    return chunk if chunk is not None and chunk.time == time else kind(cell, like, time)
+
+
 def flat(blocks: Tensor) -> Tensor:
     """(time, batch, blocks, hidden) -> (time batch, blocks hidden)."""
-    return blocks.view(blocks.shape[0] * blocks.shape[1], -1)
+    return blocks.view(blocks.shape[0] * blocks.shape[1], blocks.shape[2] * blocks.shape[3])
 
 
 def takes_h(cell: Fused, blocks: Tensor) -> Tensor:
@@ -123,6 +123,6 @@ def takes_h(cell: Fused, blocks: Tensor) -> Tensor:
     return blocks[:, :, cell.from_h :].flatten(2)
 
 
-def by_step(arrays: Steps) -> list[tuple[Tensor, ...]]:
-    """What belongs to each step, of arrays with time first."""
-    return list(zip(*(array.unbind(0) for array in arrays), strict=True))
+def by_step(arrays: Views) -> list[tuple[Any, ...]]:
+    """What belongs to each step, of arrays and lists with time first."""
+    return list(zip(*(array.unbind(0) if isinstance(array, Tensor) else array for array in arrays), strict=True))
