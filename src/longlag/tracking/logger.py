@@ -51,6 +51,7 @@ class Wandb(WandbLogger):
         timeout: float = 15,
     ):
         self._said: set[str] = set()  # failures, each of them once
+        self._lost = False  # whether wandb's own process is
         given: dict[str, Any] = {"project": project, "entity": entity, "group": group, "tags": list(tags)}
         given |= {"name": name, "id": id}
         first = rank_zero_only.rank in (0, None)  # the other ranks of a ddp run log nothing
@@ -76,14 +77,25 @@ class Wandb(WandbLogger):
         """End the run, as failed where it did not finish, within the time-out."""
         if self._experiment is not None:
             self._safely(lambda: wandb_runs.finish(self.experiment, ok))
+        if self._lost:
+            wandb_runs.abandon()
 
     def _safely(self, action: Callable[[], Any]) -> None:
+        """Whatever W&B may raise costs a warning: metrics.csv and record.json hold everything."""
+        if self._lost:
+            return
         try:
             rank_zero_only(action)()
-        except Exception as error:  # whatever W&B may raise: metrics.csv and record.json hold everything
-            if first_line(error) not in self._said:
-                log.warning("W&B: %s; the run goes on without it", first_line(error))
-            self._said.add(first_line(error))
+        except Exception as error:
+            self._lost = wandb_runs.is_lost(error)
+            line = f"W&B: {first_line(error)}; the run goes on without it"
+            if self._lost:
+                line = (
+                    f"W&B: its process is gone; the run goes on without it. {wandb_runs.to_send_later(self.experiment)}"
+                )
+            if line not in self._said:
+                log.warning("%s", line)
+            self._said.add(line)
 
 
 def _start(*where: Any, **given: Any) -> Any:

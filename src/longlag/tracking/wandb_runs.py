@@ -4,7 +4,9 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 import wandb
@@ -14,6 +16,7 @@ from longlag.records import Record
 
 log = logging.getLogger(__name__)
 
+ABANDONED_AFTER = 1.0  # seconds that wandb's process has to end
 MODES = ("auto", "online", "offline")
 MIRRORED = ("model", "task", "lag", "seed", "config_hash", "config")  # the W&B config is the record's
 SINGLE = ("status", "solved", "steps_to_solve", "sequences_to_solve", "seconds_to_solve", "config_hash")
@@ -118,6 +121,33 @@ def finish(run: Any, ok: bool = True) -> None:
         run.finish(exit_code=0 if ok else 1)
     except TimeoutError:
         log.warning("W&B: the server did not take all of this run. To send it later: %s", _sync(run))
+        abandon()
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that the process that wandb runs beside this one has ended."""
+    return isinstance(error, ConnectionResetError | BrokenPipeError) or "mailbox" in type(error).__module__
+
+
+def to_send_later(run: Any) -> str:
+    """How to send what W&B has of a run that was lost."""
+    return f"To send what it has until now: {_sync(run)}"
+
+
+def abandon() -> None:
+    """Have nothing more to do with the process that wandb runs beside this one: its server hangs, or it is lost.
+
+    wandb would wait for it without a limit when this process ends, or print a traceback there. The next run starts
+    another one.
+    """
+
+    def end() -> None:
+        with suppress(Exception):
+            wandb.teardown()
+
+    waiting = Thread(target=end, daemon=True)
+    waiting.start()
+    waiting.join(ABANDONED_AFTER)
 
 
 def files_in(folder: str | Path) -> Path:
