@@ -161,7 +161,7 @@ def test_the_same_choices_in_another_folder_are_another_run(run_small, server: S
 
 
 def process(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    """`python train.py …` with W&B, in a process: what it says goes to `said`, which wandb's own process has open, too."""
+    """`python train.py …` with W&B, in a process: what it says goes to `said`, which wandb's process has open, too."""
     small = ("task=copy", "lag=6", "model.hidden_size=8", "validation.sequences=32", "eval.sequences=16", "trainer=cpu")
     long = ("max_steps=1000", "validation.every=10", "task.solved_at=null", "eval.lags=[6]", "hydra.run.dir=run")
     command = [sys.executable, str(TRAIN), *small, *long, "logger=wandb", "logger.wandb.timeout=3", *overrides]
@@ -211,7 +211,10 @@ def test_wandb_loses_its_own_process(server: Server, tmp_path: Path):
     said = (tmp_path / "said").read_text()
     (folder,) = tmp_path.glob("wandb/run-*")
     lines = [line for line in said.splitlines() if "W&B" in line]
-    gone = "W&B: its process is gone; the run goes on without it. To send what it has until now: wandb sync --include-online "
+    gone = (
+        "W&B: its process is gone; the run goes on without it. "
+        "To send what it has until now: wandb sync --include-online "
+    )
     assert lines[1:] == [f"{gone}{folder.relative_to(tmp_path)}"]
     assert "Traceback" not in said
     wandb.teardown()
