@@ -104,7 +104,7 @@ def test_jobs_on_this_machine(tmp_path: Path):
         (folder / fate).unlink()
     code, said = run(folder, "--config-dir", "conf", "resume=sweep")
     assert code == 0, said
-    assert "1 of 3 cells have come to their end already" in said
+    assert "1 of 3 runs have ended already" in said
     assert set(statuses(folder).values()) == {"finished"}
 
 
@@ -194,7 +194,7 @@ def test_a_sweep_on_slurm_and_a_strangers_checkpoint(slurm: Path, here: dict[str
     assert (tmp_path / "hpc_ckpt_1.ckpt").read_bytes() == b"somebody else's"
     code, said = train(tmp_path, "resume=sweep", "seed=0,1,2")
     assert code == 0, said
-    assert "4 of 6 cells have come to their end already" in said
+    assert "4 of 6 runs have ended already" in said
 
 
 @pytest.mark.slurm

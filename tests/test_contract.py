@@ -43,7 +43,7 @@ def draw(task: Task, sequences: int = 4) -> Batch:
 
 
 def embedded(network: Network, time: int, sequences: int = 2) -> torch.Tensor:
-    return torch.randn(sequences, time, network.read_in.size, generator=torch.Generator().manual_seed(1))
+    return torch.randn(sequences, time, network.encoder.size, generator=torch.Generator().manual_seed(1))
 
 
 @every_pair

@@ -60,7 +60,7 @@ def test_nothing_is_learned(tmp_path: Path):
         (["seed=0,1"], "seed=0,1: lag and seed are searched; give max_lag, first_lag, seeds"),
         (["max_lag=3"], "hydra.sweeper.max_lag must be a whole number of at least 4, got 3"),
         (["seeds=0"], "hydra.sweeper.seeds must be a whole number of at least 1, got 0"),
-        (["resolution=1"], "hydra.sweeper.resolution must be above 1, got 1"),
+        (["resolution=1"], "hydra.sweeper.resolution must be a number above 1, got 1"),
         (["hydra/launcher=basic"], "the search needs one of longlag's launchers, such as hydra/launcher=processes"),
         (["task=copy_arjovsky"], "lag must be at least payload + 1 = 11, got 4"),
     ],

@@ -10,10 +10,9 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from longlag.models.network import Network
 from longlag.models.rnn import RNN
-from longlag.records import Diverged
 from longlag.stream import Seeds, Streams
 from longlag.tasks.copy import Copy
-from longlag.training.learner import Learner, rate_factor
+from longlag.training.learner import Diverged, Learner, rate_factor
 from longlag.training.trainer import quietly
 
 BATCH, SEED, RATE = 4, 0, 0.5

@@ -17,7 +17,7 @@ for choice in ("stock", "tuned", "stock"):
     told.append(malloc.in_use())
 from longlag.measure.cost import environment
 import torch
-print(json.dumps([*told, environment(torch.device("cpu"))["malloc"]]))
+print(json.dumps([*told, environment(torch.device("cpu"), malloc.in_use())["malloc"]]))
 """
 
 

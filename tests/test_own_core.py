@@ -23,7 +23,7 @@ class Leaky(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int = 64):
         super().__init__()
-        self.hidden_size = hidden_size  # the width of the outputs; the read-out asks for it
+        self.hidden_size = hidden_size  # the width of the outputs; the head asks for it
         self.candidate = nn.Linear(input_size, hidden_size)
         self.decay = nn.Parameter(torch.linspace(0.0, 5.0, hidden_size))  # a = sigmoid(decay)
 

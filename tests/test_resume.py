@@ -76,7 +76,7 @@ def test_a_sweep_that_is_complete(folder: Path):
     before = files(folder)
     code, said = train(folder, "resume=sweep")
     assert code == 0
-    assert "2 of 2 cells have come to their end already" in said
+    assert "2 of 2 runs have ended already" in said
     assert files(folder) == before
 
 
@@ -88,7 +88,7 @@ def test_a_wider_grid_reuses_cells_wherever_they_stand(folder: Path):
     assert "[1 of 1 cells]" in said
     assert set(cells(folder / "sweep")) == {"of yesterday", CELLS[1], "0_lstm_copy_lag6_seed2"}
     assert before.items() <= files(folder).items()
-    assert "3 of 3 cells have come" in train(folder, "resume=sweep")[1]
+    assert "3 of 3 runs have ended" in train(folder, "resume=sweep")[1]
 
 
 def test_another_knob_gives_a_cell_a_name_that_is_taken(folder: Path):
@@ -99,7 +99,7 @@ def test_another_knob_gives_a_cell_a_name_that_is_taken(folder: Path):
     ((name, record),) = new.items()
     assert name == f"{CELLS[0]}_{records.begun_hash(record['config'])[:6]}"
     assert (record["status"], record["config"]["model"]["hidden_size"]) == ("finished", 4)
-    assert "2 of 2 cells have come" in train(folder, "resume=sweep")[1]
+    assert "2 of 2 runs have ended" in train(folder, "resume=sweep")[1]
 
 
 def test_a_corrupted_record(folder: Path):
@@ -108,11 +108,11 @@ def test_a_corrupted_record(folder: Path):
     broken.write_text(broken.read_text()[:1000])
     code, said = train(folder, "resume=sweep")
     assert code == 0, said
-    assert "1 of 2 cells have come to their end already" in said
+    assert "1 of 2 runs have ended already" in said
     assert broken.stat().st_size == 1000
     (made,) = (path for path in (folder / "sweep").glob(f"{CELLS[1]}_*"))
     assert timeless(records.read(made)) == timeless(expected)
-    assert "2 of 2 cells have come" in train(folder, "resume=sweep")[1]
+    assert "2 of 2 runs have ended" in train(folder, "resume=sweep")[1]
 
 
 def test_an_interrupted_cell_continues(begun: Path, tmp_path: Path, stop_at):
@@ -120,7 +120,7 @@ def test_an_interrupted_cell_continues(begun: Path, tmp_path: Path, stop_at):
     code, said = train(tmp_path, *SWEEP)
     assert code == 130
     assert f"interrupted  sweep/{CELLS[1]}: stopped from outside" in said
-    assert said.endswith("longlag: interrupted\n")
+    assert said.endswith("longlag: stopped with 1 of 2 runs ended; go on with: python train.py resume=sweep\n")
     assert (tmp_path / "sweep" / CELLS[1] / LAST).exists()
     code, said = train(tmp_path, "resume=sweep")
     assert code == 0
@@ -150,7 +150,7 @@ def test_a_run_continues(begun: Path, tmp_path: Path, stop_at):
 def test_a_run_that_has_come_to_its_end(folder: Path):
     before = files(folder)
     code, said = train(folder, f"resume=sweep/{CELLS[0]}")
-    assert (code, said) == (0, f"sweep/{CELLS[0]} has come to its end: nothing is left to do\n")
+    assert (code, said) == (0, f"sweep/{CELLS[0]} has ended already: nothing is left to do\n")
     assert files(folder) == before
     assert not (folder / "outputs").exists()
 
@@ -413,7 +413,7 @@ def test_a_grid_in_yaml(tmp_path: Path):
     (tmp_path / "conf" / "experiment" / "tiny.yaml").write_text("# @package _global_\n" + OmegaConf.to_yaml(grid))
     own = ("--config-dir", "conf")
     assert train(tmp_path, *own, *SMALL, "experiment=tiny", "max_steps=1", "hydra.sweep.dir=sweep")[0] == 0
-    assert "2 of 2 cells have come" in train(tmp_path, *own, "resume=sweep")[1]
+    assert "2 of 2 runs have ended" in train(tmp_path, *own, "resume=sweep")[1]
     assert train(tmp_path, *own, "resume=sweep", "seed=0,1,2")[0] == 0
     assert sorted(record["seed"] for record in cells(tmp_path / "sweep").values()) == [0, 1, 2]
 

@@ -8,7 +8,7 @@ from conftest import MODELS, TASKS, compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from longlag.settings import CHOICES, RANGES, check, plain
+from longlag.settings import CHOICES, RANGES, check, plain, said
 
 COUNTS = [key for key, allowed in RANGES.items() if allowed.whole and allowed.low == 1]
 FROM_ZERO = ["seed", "warmup_steps"]
@@ -54,7 +54,7 @@ def test_refused_in_one_line_with_key_and_value(shipped: DictConfig, override: s
         check(cfg)
     message = str(refusal.value)
     assert message.startswith(f"{key} must be ")
-    assert message.endswith(f", got {OmegaConf.select(cfg, key)}")
+    assert message.endswith(f", got {said(OmegaConf.select(cfg, key))}")
     assert "\n" not in message
 
 

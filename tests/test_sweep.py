@@ -120,7 +120,7 @@ def test_a_cell_that_fails_is_recorded_and_the_rest_go_on(alone):
     assert statuses(folder) == {"fine": "finished", "raises": "failed", "diverges": "diverged"}
     assert len(found(folder)) == 3
     assert "[3 of 3 cells, 2 failed]" in said
-    assert "longlag: 2 of 3 cells did not come to their end; resume=sweep tries those again that did not" in said
+    assert "longlag: 2 of 3 runs did not finish; resume=sweep tries again those that did not" in said
     assert "Traceback" not in said
 
 
@@ -141,7 +141,7 @@ def test_resume_retries_what_failed_and_keeps_what_ended(alone, tmp_path: Path):
     (folder / "diverges").unlink()
     code, said = run(folder, "--config-dir", "conf", "resume=sweep")
     assert code == 0, said
-    assert "2 of 3 cells have come to their end already" in said
+    assert "2 of 3 runs have ended already" in said
     assert "[1 of 1 cells]" in said
     assert statuses(folder) == {"fine": "finished", "raises": "finished", "diverges": "diverged"}
     assert len(found(folder)) == 3
@@ -154,7 +154,7 @@ def test_processes_give_what_one_process_gives_and_outlive_a_hard_exit(alone, tm
     folder = place(tmp_path, "raises", "diverges", "exits")
     code, said = run(folder, *SWEEP, "model.fate=fine,raises,diverges,exits", *PROCESSES)
     assert code == 1
-    assert "longlag: 3 of 4 cells did not come to their end" in said
+    assert "longlag: 3 of 4 runs did not finish" in said
     assert said.count("its process died (exit code 3)") == 2  # as it happened and at the end
     ours, theirs = by_fate(alone[0]), by_fate(folder)
     lost = theirs.pop("exits")
@@ -180,7 +180,7 @@ def test_cells_that_are_lost_in_other_ways(tmp_path: Path):
     errors = {fate: record["error"] for fate, record in by_fate(folder).items()}
     assert errors["hangs"] == "TimeoutError: it took longer than hydra.launcher.timeout=25 seconds"
     assert errors["killed"] == "ChildProcessError: its process died (SIGKILL), out of memory?"
-    assert "longlag: 3 of 4 cells did not come to their end" in said
+    assert "longlag: 3 of 4 runs did not finish" in said
     for fate in ("hangs", "killed", "leaves"):
         (folder / fate).unlink()
     code, said = run(folder, "--config-dir", "conf", "resume=sweep")
@@ -225,7 +225,10 @@ def test_a_cell_that_another_process_is_at_work_on(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("argument", "said"),
-    [("workers=0", "workers must be a whole number of at least 1, got 0"), ("timeout=0", "timeout must be above 0")],
+    [
+        ("workers=0", "workers must be a whole number of at least 1, got 0"),
+        ("timeout=0", "timeout must be a number above 0"),
+    ],
 )
 def test_settings_of_the_launcher(tmp_path: Path, argument: str, said: str):
     code, line = train(tmp_path, "-m", *SMALL, "hydra/launcher=processes", f"hydra.launcher.{argument}")

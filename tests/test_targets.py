@@ -31,12 +31,12 @@ REFUSED = [
     "longlag.training.processes._rank",  # sets environment variables and calls a function
     "longlag.measure.cost._commit",  # runs git where it is told to
     "longlag.sweeps.clusters.needed",  # imports any module
-    "longlag.tasks.corpora.download",
     "longlag.tracking.wandb_runs.files_in",  # makes a folder
     "longlag.training.checkpoints.Checkpoints",
 ]
 OF_ANOTHER_KIND = [
     ("longlag.models.recurrent.check_dropout", CORE),  # a function
+    ("longlag.tasks.corpora.download", TASK),  # another one
     ("longlag.models.recurrent.Recurrent", CORE),  # no module of torch
     ("longlag.models.lstm.nn", CORE),  # a module of Python
     ("longlag.models.initialisation.math", CORE),

@@ -203,7 +203,7 @@ def test_untuned_and_tuned_stand_beside_each_other(tmp_path: Path):
     ]
     assert "tuned=mine" in said
     code, said = train(tmp_path, "--config-dir", ".", "resume=sweep")
-    assert "2 of 2 cells have come to their end already" in said
+    assert "2 of 2 runs have ended already" in said
 
 
 def test_what_ships_is_what_its_trials_say():

@@ -78,7 +78,7 @@ def test_trials_that_are_not_equal_are_refused():
         choose(runs, ["lr"])
     with pytest.raises(ValueError, match="in lags and seeds"):
         choose([trial("lstm", 0.5, lr=0.1, seed=0), trial("lstm", 0.5, lr=0.2, seed=1)], ["lr"])
-    with pytest.raises(ValueError, match="lstm at lag 100, seed 0 has not come to its end"):
+    with pytest.raises(ValueError, match="lstm at lag 100, seed 0 has not finished"):
         choose([trial("lstm", None, lr=0.1)], ["lr"])
 
 
@@ -148,8 +148,8 @@ def test_nothing_is_written_where_a_trial_failed(tmp_path: Path):
     assert "differ in nothing of tune.over=['lr']: all that is tuned must stand there" in said
     code, said = train(tmp_path, *TUNE, *HERE, "model=lstm", "lr=0.01", "seed=0", "lag=5,1")  # copy wants 2
     assert code == 1
-    assert "nothing is tuned: not all trials came to their end" in said
-    assert "1 of 2 cells did not come to their end" in said
+    assert "nothing is tuned: not all trials finished" in said
+    assert "1 of 2 runs did not finish" in said
     assert list((tmp_path / "mine" / "tuned").iterdir()) == []
 
 

@@ -70,7 +70,7 @@ def lags_to_test(cfg: DictConfig, task: Task, network: Network) -> list[int]:
 
 def check_memory(network: Network, task: Task, sequences: int, what: str) -> None:
     """Raise ValueError where so many sequences cannot fit: their encoded inputs and the core's outputs, in float32."""
-    needed = 4 * sequences * task.length * (network.read_in.size + network.read_out.in_features)
+    needed = 4 * sequences * task.length * (network.encoder.size + network.head.in_features)
     if not memory.fits(needed):
         there = memory.in_words()
         raise ValueError(f"{what} needs at least {memory.in_words(needed)} of memory; this machine has {there}")

@@ -36,7 +36,7 @@ def test_values_are_those_of_the_cell():
     layer = replay(network, task, Seeds(0))[-1]
     batch = next(fixed_batches(task, "val", Seeds(0), sequences=1))
     with torch.no_grad():
-        hidden = network.core(network.read_in(batch.inputs))[0]
+        hidden = network.core(network.encoder(batch.inputs))[0]
     h = layer.values["o"] * np.tanh(layer.values["C"])
     np.testing.assert_allclose(np.sort(h, axis=1), np.sort(hidden.numpy(), axis=1), atol=1e-6)
 

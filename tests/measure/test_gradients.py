@@ -144,13 +144,13 @@ def test_state_gradient_of_the_lstm_is_that_of_h_and_c_together(layers):
     network = connect(task, LSTMScratch, hidden_size=8, num_layers=layers, init="chrono", t_max=30).double()
     (batch,) = fixed_batches(task, "val", Seeds(0), 1)
     measured = gradient_over_distance(network, task, batch, 0)
-    embedded = network.read_in(batch.inputs).double()
+    embedded = network.encoder(batch.inputs).double()
     s = int(batch.steps[0, 0])
     for distance in (1, 4, 30):
         _, (h, c) = network.core.unroll(embedded[:, : s - distance + 1])
         h, c = h.detach().requires_grad_(), c.detach().requires_grad_()
         later, _ = network.core.unroll(embedded[:, s - distance + 1 : s + 1], (h, c))
-        task.measure(network.read_out(later[:, -1:]), batch)["loss"].sum().backward()
+        task.measure(network.head(later[:, -1:]), batch)["loss"].sum().backward()
         norm = torch.cat([h.grad.flatten(), c.grad.flatten()]).norm().log10().item()
         assert measured.states[distance] == pytest.approx(norm, abs=1e-9)
 
@@ -173,7 +173,7 @@ def test_bare_attention_is_even():
     norms = profile(network, task)
     (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     wrong = torch.softmax(network(batch.inputs, batch.steps)[:, 0], -1) - nn.functional.one_hot(batch.targets[:, 0], 8)
-    at_output = (wrong @ network.read_out.weight).norm(dim=-1).mean().item()
+    at_output = (wrong @ network.head.weight).norm(dim=-1).mean().item()
     assert list(norms.values()) == pytest.approx([math.log10(at_output / 301)] * len(norms), abs=1e-4)
 
 

@@ -162,7 +162,7 @@ def test_colour_only_where_it_is_asked_for():
 
 def test_torch_is_not_imported():
     modules = [f"longlag.report.{module.name}" for module in pkgutil.iter_modules(report.__path__)]
-    assert {f"longlag.report.{name}" for name in ("cells", "comparison", "figures", "statistics", "table")} <= {
+    assert {f"longlag.report.{name}" for name in ("groups", "comparison", "figures", "statistics", "table")} <= {
         *modules
     }
     code = f"import sys, longlag.records, {', '.join(modules)}; sys.exit('torch' in sys.modules)"

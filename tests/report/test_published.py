@@ -236,7 +236,7 @@ def test_command(tmp_path: Path):
     (folder,) = (tmp_path / "outputs").iterdir()
     again = command(tmp_path, "--resume", str(folder), "--to", "again")
     assert again.returncode == 0, again.stderr
-    assert "1 of 1 cells have come to their end already" in again.stderr
+    assert "1 of 1 runs have ended already" in again.stderr
     assert again.stdout == done.stdout
     shown = command(tmp_path, "--kept", "--to", "kept", name)
     assert (shown.returncode, shown.stdout) == (0, done.stdout)

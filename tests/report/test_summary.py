@@ -90,7 +90,7 @@ def validated(*accuracies: float) -> list[dict[str, float]]:
         ([], "steps", "it was never validated; raise max_steps=1000, or lower validation.every=50"),
         (
             [0.1, 0.2],
-            "hopeless",
+            "no progress",
             "the best validation accuracy was 0.200, at step 100, below 0.99; it ended early for no progress, at "
             "budget.give_up_at=0.5: raise that, or try another lr",
         ),

@@ -95,7 +95,7 @@ def _composed(words: Sequence[str]) -> DictConfig:
         word for word in words if word.lstrip("+").partition("=")[0] in (*GROUPS, "hydra/launcher", "hydra/sweeper")
     ]
     own = [f"hydra.searchpath=[file://{folder}]" for folder in _own_folders(words)]
-    GlobalHydra.instance().clear()  # the command has come to its end
+    GlobalHydra.instance().clear()  # the command has ended
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         chosen = [word.partition(",")[0] for word in choices]
         return hydra.compose("config", [*own, *chosen], return_hydra_config=True)

@@ -59,7 +59,7 @@ def _job(cfg: DictConfig) -> float | None:
         if differs := resume.differences(plan):
             log.warning("%s goes on, no longer bit for bit: %s", plan.folder, ", ".join(differs))
         if plan.ended:
-            log.info("%s has come to its end: nothing is left to do", plan.folder)
+            log.info("%s has ended already: nothing is left to do", plan.folder)
             return tuning_score(plan.begun) if plan.begun else None
         check(plan.cfg)
         return tuning_score(_run(plan))

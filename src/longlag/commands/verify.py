@@ -97,7 +97,7 @@ def _run(arguments: argparse.Namespace, known: Mapping[str, Preset]) -> tuple[di
     if problem and not any(found.values()):  # it was refused as a whole
         sys.exit(problem)
     again = f"python scripts/verify.py --resume {shown(folder.absolute())}"
-    return found, f"longlag: not all of them came to their end; {again} goes on" if problem else None
+    return found, f"longlag: not all of them finished; {again} goes on" if problem else None
 
 
 def _kept(folder: Path, names: Iterable[str]) -> dict[str, Record | None]:

@@ -19,11 +19,11 @@ PACKAGES = ("longlag", "torch", "pytorch-lightning", "hydra-core", "wandb", "num
 
 
 def parameters(network: Network) -> dict[str, int]:
-    """Trainable numbers in the whole network, in its core and in its read-out, the head."""
+    """Trainable numbers in the whole network, in its core and in its head, the head."""
     return {
         "parameters": count(network),
         "core_parameters": count(network.core),
-        "head_parameters": count(network.read_out),
+        "head_parameters": count(network.head),
     }
 
 

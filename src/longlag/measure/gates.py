@@ -44,7 +44,7 @@ def replay(network: Network, task: Task, seeds: Seeds) -> list[Replay]:
     batch = next(fixed_batches(task, "val", seeds, 1))
     landmarks = task.landmarks(batch.inputs[0]) | dict.fromkeys(batch.steps[0].tolist(), "?")
     network.eval()
-    x = network.read_in(batch.inputs.to(next(network.parameters()).device))
+    x = network.encoder(batch.inputs.to(next(network.parameters()).device))
     layers = []
     for layer in range(core.num_layers):
         zero = x.new_zeros(1, core.hidden_size)

@@ -77,7 +77,7 @@ class Profile(NamedTuple):
 
 
 def gradient_over_distance(network: Network, task: Task, batch: Batch, step: int) -> Profile:
-    """g(k) = E ||dL_s / de_{s-k}||, e the read-in's output, L_s the loss at the step s that the task has probed.
+    """g(k) = E ||dL_s / de_{s-k}||, e the encoder's output, L_s the loss at the step s that the task has probed.
 
     For any core, since it differentiates by what goes into it. Where the core has `unroll` (see `network.py`), so does
     E ||dL_s / d(h, c)_{s-k}||, by its state. In float64 on the CPU, on a copy of the network, which is left as it was.
@@ -115,11 +115,11 @@ def _log10_norms(network: Network, task: Task, batch: Batch) -> tuple[list[float
     """
     s = batch.steps
     inputs = batch.inputs[:, : int(s.max()) + 1]
-    embedded = network.read_in(inputs if task.tokens else inputs.double()).detach().requires_grad_()
+    embedded = network.encoder(inputs if task.tokens else inputs.double()).detach().requires_grad_()
     distances = _thinned(int(s.min()), task.lag)
     hidden, states = _unroll(network.core, embedded, {int(end) - k for end in s for k in distances})
     probed = at_steps(hidden, s)
-    loss = task.measure(network.read_out(probed), batch)["loss"].sum()  # each sequence's gradient is its own
+    loss = task.measure(network.head(probed), batch)["loss"].sum()  # each sequence's gradient is its own
     parts = [part for state in states.values() for part in state]
     gradients = iter(torch.autograd.grad(loss, [embedded, probed, *parts], materialize_grads=True))
     by_input, at_s = log10_norm(next(gradients)), log10_norm(next(gradients)[:, 0])

@@ -1,8 +1,8 @@
-"""Read-in, core, read-out: the same for every model; the sizes come from the task."""
+"""Encoder, core, head: the same for every model; the sizes come from the task."""
 
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from longlag.tasks.task import Task
 
 ONE_HOT_UP_TO = 128  # symbols; a larger vocabulary gets a learned embedding
 EMBEDDING = 64  # its width
+FORMER_NAMES = {"encoder": "read_in", "head": "read_out"}  # in checkpoints of longlag 0.1
 SEQUENCES = 4  # whose real values the core is checked on
 
 
@@ -46,17 +47,24 @@ class Network(nn.Module):
 
     def __init__(self, task: Task, make_core: Callable[..., nn.Module]):
         super().__init__()
-        self.read_in = _read_in(task)
-        self.core = shapes.made(make_core, self.read_in.size)
-        self.read_out = nn.Linear(shapes.hidden_size(self.core), task.outputs)
+        self.encoder = _encoder(task)
+        self.core = shapes.made(make_core, self.encoder.size)
+        self.head = nn.Linear(shapes.hidden_size(self.core), task.outputs)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """As torch's; weights of longlag 0.1 come under the names that the parts had there."""
+        for now, before in FORMER_NAMES.items():
+            for key in [key for key in state_dict if key.startswith(f"{prefix}{before}.")]:
+                state_dict[f"{prefix}{now}.{key.removeprefix(f'{prefix}{before}.')}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, inputs: Tensor, steps: Tensor) -> Tensor:
         """Inputs (batch, time, …), steps (batch, scored) -> outputs (batch, scored, outputs).
 
-        The read-out runs on the scored steps alone.
+        The head runs on the scored steps alone.
         """
-        hidden = self.core(self.read_in(inputs))  # (batch, time, hidden_size)
-        return self.read_out(at_steps(hidden, steps))
+        hidden = self.core(self.encoder(inputs))  # (batch, time, hidden_size)
+        return self.head(at_steps(hidden, steps))
 
     def check(self, task: Task, lags: Iterable[int], device: torch.device) -> Checked:
         """Hold the core to its contract, before it trains; see `models/check/`.
@@ -78,7 +86,7 @@ class Network(nn.Module):
     def _vectors(self, task: Task) -> Tensor:
         """What a step of the core's inputs can be, (kinds, input_size)."""
         if task.tokens is not None:
-            return self.read_in(torch.arange(task.tokens))
+            return self.encoder(torch.arange(task.tokens))
         inputs = task.part("train").batch(SEQUENCES, np.random.default_rng(0)).inputs
         return inputs.flatten(0, 1).unique(dim=0)
 
@@ -117,7 +125,7 @@ class Features(nn.Identity):
         self.size = features
 
 
-def _read_in(task: Task) -> OneHot | Embedding | Features:
+def _encoder(task: Task) -> OneHot | Embedding | Features:
     if task.tokens is None:
         assert task.features is not None, "a task publishes tokens or features"
         return Features(task.features)

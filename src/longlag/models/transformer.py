@@ -42,7 +42,7 @@ class Transformer(nn.Module):
         check_scheme("transformer", init)
         _check_sizes(hidden_size, num_heads, positions)
         self.hidden_size, self.positions = hidden_size, positions
-        self.read_in = nn.Linear(input_size, hidden_size)
+        self.encoder = nn.Linear(input_size, hidden_size)
         inner = feed_forward_size or 4 * hidden_size
         self.blocks = nn.ModuleList(
             Block(hidden_size, num_heads, inner, dropout, rotary=positions == "rope") for _ in range(num_layers)
@@ -51,7 +51,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, time, input_size) -> (batch, time, hidden_size)."""
-        x = self.read_in(x)
+        x = self.encoder(x)
         if self.positions == "sinusoidal":
             x = x + torch.cat(_wave(x.shape[1], self.hidden_size, x), dim=-1)
         for block in self.blocks:

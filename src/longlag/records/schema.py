@@ -67,6 +67,14 @@ class Evaluation(TypedDict):
 
 
 @checked
+class TaskSettings(TypedDict):
+    """The task: its class, the lag, and its own settings."""
+
+    solved_at: NotRequired[float | None]
+    """Validation accuracy that counts as solved; null or absent: nothing does."""
+
+
+@checked
 class Configuration(TypedDict):
     """What was asked for, as `conf/` and the command line composed it; interpolations resolved, but for `${oc.env:…}`
     where a run does not depend on it.
@@ -88,8 +96,7 @@ class Configuration(TypedDict):
     """Learning rate."""
     model: dict[str, Any]
     """The core."""
-    task: dict[str, Any]
-    """The task."""
+    task: TaskSettings
     lag_mode: dict[str, Any]
     """The lag of the training sequences."""
     optimizer: dict[str, Any]
@@ -288,7 +295,7 @@ class Record(TypedDict):
     training_lags: list[Stage]
     learning_curve: list[Validated]
     ended_by: str | None
-    """What ended the training: `solved`, `steps`, `sequences`, `seconds` or `hopeless`; null where it was cut short."""
+    """What ended the training: `solved`, `steps`, `sequences`, `seconds` or `no progress`; null: it was cut short."""
     solved: bool
     """Whether the validation accuracy reached `task.solved_at` at two consecutive validations."""
     steps_to_solve: Count | None

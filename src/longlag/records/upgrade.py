@@ -65,6 +65,7 @@ def _from_schema_1(record: Raw) -> Raw:
     tested = record.get("test", {}).get("sequences", config["eval"]["sequences"])
     sequences = {"validation": config["validation"]["sequences"], "test": tested, "gradient": GRADIENT_SEQUENCES}
     ended = "solved" if record.get("solved") else "steps"
+    record = record | {"ended_by": "no progress"} if record.get("ended_by") == "hopeless" else record
     given = {"ended_by": ended if record.get("status") == "finished" else None} | record
     return given | {"schema": 2, "config": config, "cost": cost, "sequences": sequences}
 

@@ -17,7 +17,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def cell(text: str) -> str:
     """Text as a cell of a table: without line ends, and with neither HTML nor another column in it."""
-    return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return _one_line(text).replace("<", "&lt;").replace("|", "\\|")
 
 
 def code(text: str) -> str:

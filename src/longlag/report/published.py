@@ -97,7 +97,7 @@ class Judgement(NamedTuple):
     Attributes:
         name: of the preset.
         published: what it states.
-        verdict: AGREES, BETTER or DIFFERS; FAILED where the run did not come to its end, NOT_RUN where there is none.
+        verdict: AGREES, BETTER or DIFFERS; FAILED where the run did not finish, NOT_RUN where there is none.
         measured: the figure of the record; None where it has none.
         note: what there is to say instead.
     """
@@ -110,7 +110,7 @@ class Judgement(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to explain: the run came to its end, and where it differs the preset says why."""
+        """Whether nothing is left to explain: the run finished, and where it differs the preset says why."""
         return self.verdict in (AGREES, BETTER) or (self.verdict == DIFFERS and self.published.reason is not None)
 
 

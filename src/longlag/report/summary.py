@@ -111,7 +111,7 @@ def _more(record: Record) -> str:
     """What to raise, so that such a run gets farther."""
     config, ended_by = record["config"], record["ended_by"]
     budget = config["budget"]
-    if ended_by == "hopeless":
+    if ended_by == "no progress":
         share = budget["give_up_at"]
         return f"it ended early for no progress, at budget.give_up_at={share}: raise that, or try another lr"
     limits = {"sequences": budget["sequences"], "seconds": budget["seconds"]}

@@ -32,7 +32,7 @@ class Trial(NamedTuple):
 
 
 def trial(record: Record) -> Trial:
-    """What a run says of its lag; one that diverged, or failed for want of memory, did not solve it."""
+    """What a run says of its lag; one that diverged, or ran out of memory, did not solve it."""
     solved, cost = record["solved"], record["cost"]
     ended_by = (record["ended_by"] or "steps") if record["status"] == "finished" else record["status"]
     seconds, limits = cost.get("computing_seconds") or 0.0, record["config"]["budget"]
@@ -119,13 +119,13 @@ class Search:
         value, fails = self.bracket
         failures, successes = ([t.lag for t in self.trials if t.solved is how] for how in (False, True))
         unbroken = [lag for lag in self._lags() if lag < min(failures, default=math.inf)]
-        hopeless = [lag for lag in self._lags() if lag > max(successes, default=0)]
+        never = [lag for lag in self._lags() if lag > max(successes, default=0)]
         late = [t.short_of_time for t in self.trials if t.lag == fails and not t.solved]
         by_time = "seconds" if late and all(late) else None
         return {
             "memory_horizon": value,
             "low": max(unbroken, default=None),
-            "high": min(hopeless, default=None),
+            "high": min(never, default=None),
             "censored_by": "max_lag" if fails is None else by_time,
             "seconds": sum(t.seconds for t in self.trials),
             "trials": [t._asdict() for t in sorted(self.trials)],

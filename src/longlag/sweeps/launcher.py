@@ -68,7 +68,7 @@ class Cell(NamedTuple):
 
     @property
     def kept(self) -> JobReturn | None:
-        """What Hydra gets of a cell of the sweep to go on with that has come to its end; None of another."""
+        """The stored result if this run ended already, else None."""
         record = self.record if self.settings.get("resume") else None
         if record is None or record["status"] not in resume.ENDED:
             return None
@@ -151,10 +151,10 @@ class Sweep(Launcher):
             )
 
     def finish(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
-        """Run those of the cells that have not come to their end; put down in `returns` how each ended."""
+        """Run those that have not ended yet; put down in `returns` how each ended."""
         kept = {cell.number: done for cell in cells if (done := cell.kept)}
         if kept:
-            log.info("%d of %d cells have come to their end already", len(kept), len(cells))
+            log.info("%d of %d runs have ended already", len(kept), len(cells))
         returns |= kept
         self._watch([cell for cell in cells if cell.number not in kept], returns)
 
@@ -191,7 +191,7 @@ class Sweep(Launcher):
         """Choose from these trials and all before them. Returns the score, 0, of each that diverged: it is a trial."""
         statuses = {cell.number: record["status"] for cell in cells if (record := cell.record)}
         if any(statuses.get(cell.number) not in resume.ENDED for cell in cells):
-            log.warning("nothing is tuned: not all trials came to their end")
+            log.warning("nothing is tuned: not all trials finished")
         else:
             for shown in tuning.conclude(cells[0].settings, self.config.hydra):
                 _console().print(shown, highlight=False, soft_wrap=isinstance(shown, str), markup=False)
@@ -205,7 +205,7 @@ class Sweep(Launcher):
         if cells and not any(cell.record for cell in cells):
             raise ValueError(_in_common([first_line(returns[cell.number]._return_value) for cell in cells]))
         error = ValueError(
-            f"{failed} of {len(cells)} cells did not come to their end; {again} tries those again that did not diverge"
+            f"{failed} of {len(cells)} runs did not finish; {again} tries again those that did not diverge"
         )
         ordered = [returns[cell.number] for cell in cells]
         return [Failed(error) if done.status == JobStatus.FAILED else done for done in ordered]
@@ -253,7 +253,7 @@ def _in_common(lines: Sequence[str], of: int | None = None) -> str:
 
 
 def sum_up(cells: Sequence[Cell], returns: Mapping[int, JobReturn]) -> None:
-    """The table of all there is, the report, and a line for each cell that did not come to its end."""
+    """The table of all there is, the report, and a line for each run that did not finish."""
     from longlag.report import page, table
 
     found = [(cell, cell.record) for cell in cells]

@@ -78,7 +78,7 @@ def run(names: Iterable[str], folder: Path, go_on: bool = False, workers: int | 
     """A sweep with a cell for each preset, in `folder`; what the sweep shows at its end is left out.
 
     Returns:
-        What is wrong with the sweep as a whole, in a line; None where every cell came to its end.
+        What is wrong with the sweep as a whole, in a line; None where every run finished.
 
     Raises:
         KeyboardInterrupt: where it was interrupted.

@@ -129,18 +129,18 @@ def choose(runs: Sequence[Record], over: Sequence[str]) -> dict[str, Tuning]:
     """Each model's settings, best first by mean score over lags and seeds.
 
     Args:
-        runs: of one task, each come to its end; one that diverged scores 0.
+        runs: of one task, each ended; one that diverged scores 0.
         over: the settings that were tuned.
 
     Raises:
-        ValueError: where a run has not come to its end, or the models have not had equal trials.
+        ValueError: where a run has not finished, or the models have not had equal trials.
     """
     scores: dict[str, dict[str, dict[tuple[int, int], float]]] = defaultdict(lambda: defaultdict(dict))
     trials: dict[str, int] = defaultdict(int)
     for run in sorted(runs, key=lambda run: run["model"]):
         score = tuning_score(run)
         if score is None:
-            raise ValueError(f"{run['model']} at lag {run['lag']}, seed {run['seed']} has not come to its end")
+            raise ValueError(f"{run['model']} at lag {run['lag']}, seed {run['seed']} has not finished")
         values = json.dumps(_values(records.config_of(run), over))
         scores[run["model"]][values][run["lag"], run["seed"]] = score
         trials[run["model"]] += 1

@@ -9,7 +9,7 @@ def tuning_score(record: Record) -> float | None:
     """What tuning looks at, in [0, 1]: the validation accuracy, averaged over the steps of the budget.
 
     Each validation speaks for the steps since the one before it, the last one also for those that the run did not take:
-    learning sooner counts, and so does ending well. 0 of a run that diverged; None of one that did not come to its end.
+    learning sooner counts, and so does ending well. 0 of a run that diverged; None of one that did not finish.
     """
     if record["status"] == "diverged":
         return 0.0

@@ -33,7 +33,7 @@ class Copy(Task):
     line is `memoryless_loss_all_steps` = payload ln 8 / (lag + payload).
 
     filler=random fills the wait with distractors from an alphabet of their own; filler=blank is the literature's form,
-    with 8 possible sequences at payload=1: there even an untrained random network holds all that a trained read-out
+    with 8 possible sequences at payload=1: there even an untrained random network holds all that a trained head
     needs, so that solving it proves no memory was learned.
 
     Args:

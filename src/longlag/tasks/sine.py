@@ -35,7 +35,7 @@ class Sine(Task):
     memory the best forecast is 0: squared error E[A^2]/2 = 13/24, R2 0, and right in (2/pi) asin .1 = .0638 of cases,
     as often as |sin| of a uniform phase is below .1; that is `chance`.
     (Always answering .9 A would be right in .205, and takes knowing A.) `persistence_accuracy`, of
-    repeating the last sample, is the line to beat at lag 1. A trained read-out on a frozen random core reaches .12: its
+    repeating the last sample, is the line to beat at lag 1. A trained head on a frozen random core reaches .12: its
     states echo the last samples, and a wave goes on as it went.
 
     Args:

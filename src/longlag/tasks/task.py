@@ -15,7 +15,7 @@ class Batch(NamedTuple):
 
     inputs: (batch, time) token numbers, or (batch, time, features) real values.
     targets: (batch, scored, …) what is due at each scored step.
-    steps: (batch, scored) the time steps at which the read-out runs and is scored.
+    steps: (batch, scored) the time steps at which the head runs and is scored.
     """
 
     inputs: Tensor
@@ -43,7 +43,7 @@ class Task(ABC):
     Attributes:
         tokens: size of the vocabulary, or None where the inputs are real values.
         features: width of the inputs, or None where they are tokens.
-        outputs: width of the read-out.
+        outputs: width of the head.
         lag: steps between the step where an item is shown and the step where it must be produced.
         min_lag: the smallest lag the task can be made at with its other knobs as they are.
         length: time steps of a sequence, at most.

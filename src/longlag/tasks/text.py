@@ -34,7 +34,7 @@ class Text(Task):
     second half of the test part, *the same ones at every c*, each from the last c characters alone.
 
     A model that remembers nothing does not even know the character before: `chance` is the share of the commonest
-    character of the training part, `memoryless_loss` the entropy of its characters. A trained read-out on a frozen
+    character of the training part, `memoryless_loss` the entropy of its characters. A trained head on a frozen
     random core is well above that (accuracy .27 to .34 on `kjv`), since the last character, which every state holds,
     tells much of the next one; hence the lag curve.
 

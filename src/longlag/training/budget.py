@@ -25,7 +25,7 @@ class Budget(NamedTuple):
         """Whether the time is up."""
         return self.seconds is not None and seconds >= self.seconds
 
-    def hopeless(self, steps_done: float, seconds: float, best_loss: float) -> bool:
+    def no_progress(self, steps_done: float, seconds: float, best_loss: float) -> bool:
         """Whether to give up, after this share of the steps and these seconds."""
         if self.give_up_at is None or best_loss < BEGUN * self.memoryless_loss:
             return False

@@ -28,7 +28,7 @@ class Watch(pl.Callback):
 
     Attributes:
         solved: whether it was.
-        ended_by: what ended it, `solved`, `steps`, `seconds` or `hopeless`; None before the end.
+        ended_by: what ended it, `solved`, `steps`, `seconds` or `no progress`; None before the end.
         steps_to_solve, seconds_to_solve: at the first of the two, or at the last validation where that was the first.
         seconds: wall time of training, validations included.
         computing_seconds: what the budget's seconds are held against: on a CPU the training thread's own, so that other
@@ -97,9 +97,11 @@ class Watch(pl.Callback):
         accuracy, loss = (float(trainer.callback_metrics[f"val/{name}"]) for name in ("accuracy", "loss"))
         self.curve.append({"step": trainer.global_step, "accuracy": accuracy, "loss": loss})
         best_loss = min(point["loss"] for point in self.curve)
-        hopeless = self.budget.hopeless(trainer.global_step / trainer.max_steps, self.computing_seconds, best_loss)
-        if self.ended_by is None and self._on_any(trainer, hopeless):
-            self._end(trainer, "hopeless")
+        no_progress = self.budget.no_progress(
+            trainer.global_step / trainer.max_steps, self.computing_seconds, best_loss
+        )
+        if self.ended_by is None and self._on_any(trainer, no_progress):
+            self._end(trainer, "no progress")
         if self.solved_at is None:
             return
         good = bool(trainer.callback_metrics["val/accuracy"] >= self.solved_at)

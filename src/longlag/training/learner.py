@@ -26,7 +26,7 @@ class Learner(pl.LightningModule):
     `train/lr` and `train/lag`; `val/*`, means over the fixed validation sequences.
 
     Args:
-        network: read-in, core, read-out.
+        network: encoder, core, head.
         task: scores what the network produces.
         make_optimizer: given the parameters, makes the optimiser.
         schedule: `constant` or `cosine`.
