@@ -29,7 +29,7 @@ from longlag.measure.cost import environment
 from longlag.records import write_text
 from longlag.run import make_network, make_task
 from longlag.settings import check
-from longlag.stream import Streams, generator
+from longlag.stream import Seeds, Streams
 from longlag.targets import build
 from longlag.trainer import make_trainer, quietly
 
@@ -63,7 +63,7 @@ def our_step(cfg: DictConfig, folder: Path) -> float:
     trainer = make_trainer(cfg, folder, [ShowProgress("benchmark"), clock])
     trainer.loggers = [build(cfg.logger.csv, targets.LOGGER, save_dir=str(folder))]
     with quietly():
-        trainer.fit(learner, Streams(task, learner.lags, cfg.seed, cfg.batch_size, 1))
+        trainer.fit(learner, Streams(task, learner.lags, Seeds(cfg.seed), cfg.batch_size, 1))
     return clock.seconds_per_step
 
 
@@ -76,7 +76,7 @@ def plain_step(cfg: DictConfig) -> float:
     for step in range(cfg.max_steps):
         if step == UNCOUNTED:
             started = time.perf_counter()
-        batch = task.batch(cfg.batch_size, generator(cfg.seed, "train", step))
+        batch = task.batch(cfg.batch_size, Seeds(cfg.seed).generator("train", cfg.lag, step))
         loss = task.measure(network(batch.inputs, batch.steps), batch)["loss"].mean()
         optimizer.zero_grad()
         loss.backward()
@@ -90,7 +90,7 @@ def batch_making(cfg: DictConfig) -> float:
     task = make_task(cfg)
     started = time.perf_counter()
     for step in range(cfg.max_steps):
-        task.batch(cfg.batch_size, generator(cfg.seed, "train", step))
+        task.batch(cfg.batch_size, Seeds(cfg.seed).generator("train", cfg.lag, step))
     return (time.perf_counter() - started) / cfg.max_steps
 
 

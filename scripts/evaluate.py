@@ -28,11 +28,13 @@ def main(arguments: list[str]) -> None:
     from longlag.measure.lags import over_lags
     from longlag.report import figures, summary
     from longlag.run import lags_to_test
+    from longlag.stream import Seeds
 
     network, task, record = load(folder)
     cfg = with_overrides(records.config_of(record), arguments[1:])
-    curve = over_lags(network, task, lags_to_test(cfg, task), cfg.seed, cfg.eval.sequences)
-    evaluated = record | {"lag_curve": curve}
+    curve = over_lags(network, task, lags_to_test(cfg, task), Seeds(cfg.seed, cfg.stream), cfg.eval.sequences)
+    evaluated = record.copy()
+    evaluated["lag_curve"] = curve
     records.write_text(folder / "evaluation.json", json.dumps(curve, indent=1) + "\n")
     figures.save(figures.lag_curve(evaluated), folder / "evaluation.png")
     console = Console()

@@ -23,10 +23,11 @@ def main() -> None:
     from longlag import load, records, wandb_runs
     from longlag.measure.gates import replay
     from longlag.report import figures, gates
+    from longlag.stream import Seeds
 
     network, task, record = load(folder)
     picture = folder / gates.PICTURE
-    figures.save(gates.gates(record, replay(network, task, record["seed"])), picture)
+    figures.save(gates.gates(record, replay(network, task, Seeds(record["seed"], record["config"]["stream"]))), picture)
     if arguments.wandb:
         wandb_runs.add_picture(folder, record, picture, arguments.wandb)
     Console().print(f"picture  {records.shown(picture)}", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from conftest import compose
 from longlag import budget
 from longlag.budget import Budget
 from longlag.callbacks import Computing, Watch
-from longlag.stream import generator
+from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
 
 NEVER = "task.solved_at=null"
@@ -25,13 +25,6 @@ def test_steps_are_what_both_allow():
 def test_less_than_a_batch():
     with pytest.raises(ValueError, match=r"^budget\.sequences=9 is less than one batch of batch_size=10$"):
         budget.steps(compose("batch_size=10", "budget.sequences=9"))
-
-
-def test_a_run_of_before_there_were_budgets():
-    old = compose()
-    del old.budget
-    assert budget.steps(old) == old.max_steps
-    assert budget.of(old, 2.0) == Budget(memoryless_loss=2.0)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +74,10 @@ def test_devices_run_out_of_time_together():
     together = SimpleNamespace(root_device=torch.device("cpu"), reduce_boolean_decision=lambda over, all: over)
     trainer = SimpleNamespace(global_step=1, max_steps=9, should_stop=False, world_size=2, strategy=together)
     watch.on_train_start(trainer)
-    watch.on_train_batch_end(trainer, None, None, Copy(lag=5).batch(1, generator(0, "train", 0)), 0)
+    watch.on_train_batch_end(trainer, None, None, Copy(lag=5).batch(1, Seeds(0).generator("train", 5, 0)), 0)
     assert not trainer.should_stop
     together.reduce_boolean_decision = lambda over, all: True
-    watch.on_train_batch_end(trainer, None, None, Copy(lag=5).batch(1, generator(0, "train", 0)), 0)
+    watch.on_train_batch_end(trainer, None, None, Copy(lag=5).batch(1, Seeds(0).generator("train", 5, 0)), 0)
     assert (trainer.should_stop, watch.ended_by) == (True, "seconds")
 
 

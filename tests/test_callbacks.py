@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from longlag.callbacks import Watch
-from longlag.stream import generator
+from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
 
 EVERY = 50
@@ -24,7 +24,7 @@ def watched(scores: list[float], solved_at: float | None = 0.9) -> tuple[Watch, 
         world_size=1,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
-    batch = Copy(lag=5).batch(1, generator(0, "train", 0))
+    batch = Copy(lag=5).batch(1, Seeds(0).generator("train", 5, 0))
     watch.on_train_start(trainer)
     while not trainer.should_stop:
         trainer.global_step += EVERY

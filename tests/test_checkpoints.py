@@ -37,7 +37,8 @@ CASES = {
 def timeless(record: dict) -> dict:
     """What does not depend on how fast it ran."""
     cost = {name: value for name, value in record["cost"].items() if name not in TIMES}
-    return record | {"cost": cost, "seconds_to_solve": None, "environment": None}
+    apart = dict.fromkeys(("seconds_to_solve", "environment", "started", "ended", "artifacts"))
+    return record | {"cost": cost, **apart}
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import time
 from functools import cache
 from itertools import product
 
@@ -85,6 +86,34 @@ def test_core_does_not_see_the_future(model, task_name, now):
     torch.testing.assert_close(changed[:, : now + 1], hidden[:, : now + 1])
     torch.testing.assert_close(network.core(x[:, : now + 1]), hidden[:, : now + 1])
     assert not torch.allclose(changed[:, now + 1 :], hidden[:, now + 1 :])
+
+
+@every_pair
+def test_core_passes_the_check_before_training(model, task_name):
+    task = make(task_name)
+    assert connect(model, task).check(task, [task.lag + 3], torch.device("cpu")).exact
+
+
+@every_model
+def test_core_with_layers_and_dropout_passes_the_check_and_draws_no_random_number(model):
+    task = make("copy", 200)
+    torch.manual_seed(0)
+    network = make_network(composed(f"model={model}", "model.num_layers=2", "model.dropout=0.5"), task)
+    before = torch.get_rng_state()
+    assert network.check(task, [task.lag, 2 * task.lag], torch.device("cpu")).exact
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_model
+def test_the_check_takes_less_than_half_a_second(model):
+    cfg = composed(f"model={model}", "task=copy", "lag=300")
+    task = make_task(cfg)
+    network, seconds = make_network(cfg, task), []
+    for _ in range(3):
+        started = time.thread_time()  # not of the clock: the machine may do other work
+        network.check(task, [600], torch.device("cpu"))
+        seconds.append(time.thread_time() - started)
+    assert min(seconds) < 0.5
 
 
 @every_pair

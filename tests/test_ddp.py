@@ -15,7 +15,7 @@ from test_sweep import SMALL, begin, is_gone, place, run, wait_for
 import longlag
 from longlag import ranks, records
 from longlag.learner import Learner
-from longlag.stream import Streams
+from longlag.stream import Seeds, Streams
 from longlag.trainer import make_trainer, quietly
 
 DDP = ("trainer=ddp", "trainer.accelerator=cpu")
@@ -72,7 +72,7 @@ def validate(folder: Path, overrides: tuple[str, ...], result: Path) -> None:
     learner = Learner(network, task, lambda weights: torch.optim.SGD(weights, 0.1))
     trainer = make_trainer(cfg, folder, [])
     with quietly():
-        (measured,) = trainer.validate(learner, Streams(task, learner.lags, 0, 32, 131), verbose=False)
+        (measured,) = trainer.validate(learner, Streams(task, learner.lags, Seeds(0), 32, 131), verbose=False)
     if trainer.is_global_zero:
         result.write_text(json.dumps(measured))
 

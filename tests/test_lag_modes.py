@@ -15,7 +15,7 @@ from longlag.measure.lags import over_lags
 from longlag.models.rnn import RNN
 from longlag.network import Network
 from longlag.run import load
-from longlag.stream import TrainStream, fixed_batches, generator
+from longlag.stream import Seeds, TrainStream, fixed_batches
 from longlag.tasks.copy import Copy
 from longlag.tasks.task import Batch
 from longlag.tasks.text import Text
@@ -24,7 +24,7 @@ TASK = Copy(lag=20)
 
 
 def stream(lags: Fixed, batches: int, start: int = 0, rank: int = 0, ranks: int = 1) -> list[Batch]:
-    return list(islice(TrainStream(lags, SEED, BATCH, start, rank, ranks), batches))
+    return list(islice(TrainStream(lags, Seeds(SEED), BATCH, start, rank, ranks), batches))
 
 
 def lags_of(batches: list[Batch]) -> list[int]:
@@ -48,7 +48,7 @@ def test_fixed_keeps_to_the_lag():
 
 def test_uniform_draws_every_lag_equally_often():
     lags, task = Uniform(Copy(lag=11)), Copy(lag=11)
-    counts = Counter(lags.task_of(batch, generator(0, "train", batch)).lag for batch in range(2000))
+    counts = Counter(lags.task_of(batch, Seeds(0).generator("lag", 0, batch)).lag for batch in range(2000))
     assert set(counts) == set(range(task.min_lag, 12))
     sigma = (2000 * 0.1 * 0.9) ** 0.5
     assert all(abs(count - 200) < 4 * sigma for count in counts.values())
@@ -62,7 +62,7 @@ def test_uniform_lags_depend_on_seed_and_batch_alone():
     used.heed(3, 1.0)
     stream(used, 5)
     assert all(map(equal, stream(used, 8), whole))
-    other = list(islice(TrainStream(Uniform(TASK), SEED + 1, BATCH), 8))
+    other = list(islice(TrainStream(Uniform(TASK), Seeds(SEED + 1), BATCH), 8))
     assert lags_of(other) != lags_of(whole)
 
 
@@ -78,7 +78,7 @@ def test_devices_share_batches_of_one_lag(lags):
 def test_training_sequences_are_of_the_training_part(mode, tmp_path):
     (tmp_path / "corpus.txt").write_text("a" * 80 + "b" * 20)
     task = Text(5, str(tmp_path / "corpus.txt"), (0.8, 0.2))
-    batches = islice(TrainStream(mode(task.part("val")), SEED, BATCH), 4)
+    batches = islice(TrainStream(mode(task.part("val")), Seeds(SEED), BATCH), 4)
     assert {symbol for batch in batches for symbol in task.corpus.decode(batch.inputs.flatten())} == {"a"}
 
 
@@ -133,13 +133,13 @@ def test_a_new_lag_holds_from_the_batch_after_next_on():
     after = stream(lags, 8)
     assert lags_of(after) == [5, 5, 5, 5, 10, 10, 10, 10]
     assert all(map(equal, after[:4], before))
-    assert equal(after[4], TASK.at_lag(10).batch(BATCH, generator(SEED, "train", 4)))
+    assert equal(after[4], TASK.at_lag(10).batch(BATCH, Seeds(SEED).generator("train", 10, 4)))
     assert all(map(equal, stream(lags, 3, start=5), after[5:]))
 
 
 def test_a_running_stream_grows():
     lags, batches = Curriculum(TASK, first=5, factor=2), []
-    for number, batch in enumerate(islice(TrainStream(lags, SEED, BATCH), 6)):
+    for number, batch in enumerate(islice(TrainStream(lags, Seeds(SEED), BATCH), 6)):
         batches.append(batch)
         if number == 3:  # the one that is made ahead while step 3 is done
             lags.heed(3, 1.0)
@@ -257,7 +257,7 @@ def test_a_run_with_a_curriculum(run_small, monkeypatch: pytest.MonkeyPatch):
     assert [point["lag"] for point in record["lag_curve"]] == [3, 6, 12]
     network, task, _ = load(folder)
     assert task.lag == 6
-    assert over_lags(network, task, [6], 0, 16)[0]["loss"] == record["test"]["loss"]
+    assert over_lags(network, task, [6], Seeds(0), 16)[0]["loss"] == record["test"]["loss"]
 
 
 @pytest.mark.parametrize("mode", ["fixed", "uniform"])
@@ -271,4 +271,4 @@ def test_validation_and_test_do_not_know_the_lag_mode(run_small, tmp_path):
     _, fixed = run_small("max_steps=1", "lr=1e-30")
     _, uniform = run_small("max_steps=1", "lr=1e-30", "lag_mode=uniform", folder=tmp_path / "uniform")
     assert fixed["lag_curve"] == uniform["lag_curve"]
-    assert {batch.inputs.shape[1] for batch in fixed_batches(TASK, "test", 0, 8)} == {21}
+    assert {batch.inputs.shape[1] for batch in fixed_batches(TASK, "test", Seeds(0), 8)} == {21}

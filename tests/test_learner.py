@@ -12,7 +12,7 @@ from longlag.learner import Learner, rate_factor
 from longlag.models.rnn import RNN
 from longlag.network import Network
 from longlag.records import Diverged
-from longlag.stream import Streams, generator
+from longlag.stream import Seeds, Streams
 from longlag.tasks.copy import Copy
 from longlag.trainer import quietly
 
@@ -50,7 +50,7 @@ def fit(learner: Learner, steps: int, **trainer: object) -> dict[int, dict[str, 
     settings = {"accelerator": "cpu", "max_steps": steps, "limit_val_batches": 0, "log_every_n_steps": 1}
     with quietly():
         pl.Trainer(logger=logged, **silent, **(settings | trainer)).fit(
-            learner, Streams(learner.task, learner.lags, SEED, BATCH, 8)
+            learner, Streams(learner.task, learner.lags, Seeds(SEED), BATCH, 8)
         )
     return logged.at
 
@@ -89,7 +89,7 @@ def test_rate_is_stepped_each_step():
 def test_logged_norm_is_the_one_before_clipping(clip: float | None):
     learner = make_learner()
     twin = copy.deepcopy(learner)
-    twin.training_step(learner.task.batch(BATCH, generator(SEED, "train", 0)), 0).backward()
+    twin.training_step(learner.task.batch(BATCH, Seeds(SEED).generator("train", learner.task.lag, 0)), 0).backward()
     gradient = torch.cat([weight.grad.flatten() for weight in twin.network.parameters()])
     logged = fit(learner, steps=1, gradient_clip_val=clip)
     assert logged[1]["train/gradient_norm"] == pytest.approx(gradient.norm().item(), rel=1e-5)

@@ -97,7 +97,7 @@ def test_another_knob_gives_a_cell_a_name_that_is_taken(folder: Path):
     assert before.items() <= files(folder).items()
     new = {name: record for name, record in cells(folder / "sweep").items() if name not in CELLS}
     ((name, record),) = new.items()
-    assert name == f"{CELLS[0]}_{record['config_hash'][:6]}"
+    assert name == f"{CELLS[0]}_{records.begun_hash(record['config'])[:6]}"
     assert (record["status"], record["config"]["model"]["hidden_size"]) == ("finished", 4)
     assert "2 of 2 cells have come" in train(folder, "resume=sweep")[1]
 
@@ -252,7 +252,6 @@ def test_the_values_that_a_run_began_with_are_kept(folder: Path):
         ({"logger": {"board": {"_target_": TARGET}}}, "logger.board is not taken from a record"),
         ({"logger": {"csv": {"root": "/"}}}, "logger.csv.root is not taken from a record"),
         ({"logger": {"csv": None}}, "logger.csv is not taken from a record"),
-        ({"runtime": {"malloc": "${oc.env:HOME}"}}, "runtime.malloc must be one of stock, tuned, got ${oc.env:HOME}"),
     ],
     ids=str,
 )
@@ -417,3 +416,76 @@ def test_a_grid_in_yaml(tmp_path: Path):
     assert "2 of 2 cells have come" in train(tmp_path, *own, "resume=sweep")[1]
     assert train(tmp_path, *own, "resume=sweep", "seed=0,1,2")[0] == 0
     assert sorted(record["seed"] for record in cells(tmp_path / "sweep").values()) == [0, 1, 2]
+
+
+def interrupted(folder: Path) -> None:
+    record = records.read(folder)
+    record["status"], record["error"] = "interrupted", "stopped from outside"
+    records.write(record, folder)
+
+
+@pytest.mark.parametrize("where", ["hydra.run.dir=run", "hydra.sweep.dir=sweep"])
+def test_a_corpus_that_was_replaced_is_refused(tmp_path: Path, where: str):
+    """Once the run finished on the second corpus, and named that one alone."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("In the beginning was the word, and it was long. " * 40, encoding="utf-8")
+    text = ("task=text", f"task.corpus={corpus}", "task.sample=0", *SMALL[1:])
+    assert train(tmp_path, *(["-m"] if "sweep" in where else []), *text, where)[0] == 0
+    (run,) = (path.parent for path in tmp_path.rglob(records.FILE))
+    interrupted(run)
+    before = (run / records.FILE).read_bytes()
+    corpus.write_text("In the beginning was the Word, and it was long. " * 40, encoding="utf-8")
+    code, said = train(tmp_path, f"resume={where.rpartition('=')[2]}")
+    assert code == 1
+    assert "the run was trained on a corpus of sha256" in said
+    assert "Traceback" not in said
+    assert (run / records.FILE).read_bytes() == before
+
+
+def test_a_refused_run_leaves_the_users_folders_alone(tmp_path: Path):
+    (tmp_path / "mine" / "empty").mkdir(parents=True)
+    assert train(tmp_path, *SMALL, "lag=1", "hydra.run.dir=mine/empty")[0] == 1
+    assert (tmp_path / "mine" / "empty").is_dir()
+    assert train(tmp_path, *SMALL, "lag=1", "hydra.run.dir=mine/empty/new/newer")[0] == 1
+    assert list((tmp_path / "mine" / "empty").iterdir()) == []
+    (tmp_path / "mine" / "empty").rmdir()
+    assert train(tmp_path, *SMALL, "lag=1", "hydra.run.dir=mine/new")[0] == 1
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_going_on_makes_no_folder_at_any_time(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Even where it is killed in the middle: Hydra is given the folder that is there."""
+    run = folder / "sweep" / CELLS[0]
+    interrupted(run)
+    seen = []
+    monkeypatch.setattr(Learner, "training_step", lambda *_: seen.append(set(folder.rglob("*"))) or 1 / 0)
+    before = set(folder.rglob("*"))
+    with pytest.raises(ZeroDivisionError):
+        train(folder, f"resume=sweep/{CELLS[0]}")
+    assert {path.name for path in seen[0] - before} <= {records.LOCK}
+    assert {path for path in set(folder.rglob("*")) - before if path.is_dir()} == set()
+    seen.clear()
+    interrupted(run)
+    train(folder, "resume=sweep")
+    assert {path for path in seen[0] - before if path.is_dir()} == set()
+
+
+def test_what_changes_the_last_digits_is_said(folder: Path):
+    run = folder / "sweep" / CELLS[0]
+    interrupted(run)
+    code, said = train(folder, f"resume=sweep/{CELLS[0]}", "runtime.threads=2")
+    assert code == 0, said
+    assert f"{run.relative_to(folder)} goes on, no longer bit for bit: runtime.threads=2 (was 1)" in said
+    interrupted(run)
+    code, said = train(folder, f"resume=sweep/{CELLS[0]}", "runtime.threads=2", "runtime.malloc=stock")
+    assert code == 0, said
+    assert "bit for bit" not in said
+
+
+def test_a_run_keeps_when_it_was_begun_first(folder: Path):
+    run = folder / "sweep" / CELLS[0]
+    change(run, status="interrupted", started="2020-01-01T00:00:00+00:00")
+    assert train(folder, f"resume=sweep/{CELLS[0]}")[0] == 0
+    record = records.read(run)
+    assert record["started"] == "2020-01-01T00:00:00+00:00"
+    assert record["ended"] > "2026"

@@ -16,19 +16,20 @@ from longlag.callbacks import ProbeGradients
 from longlag.learner import Learner
 from longlag.measure.lags import over_lags
 from longlag.report.figures import FORECASTS, GRADIENT, PICTURE
-from longlag.stream import generator
+from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
 
 KEYS = {
     *("schema", "status", "error", "model", "task", "lag", "seed", "config", "config_hash", "solved", "steps_to_solve"),
     *("sequences_to_solve", "seconds_to_solve", "test", "lag_curve", "gradient", "cost", "environment"),
     *("training_lags", "gradient_scalars", "data", "example", "learning_curve"),
-    *("command", "best_step", "ended_by"),
+    *("command", "best_step", "ended_by", "started", "ended", "sequences", "artifacts"),
 }
 TIMES = (
     "seconds",
     "validation_seconds",
     "probe_seconds",
+    "check_seconds",
     "test_seconds",
     "tokens_per_second",
     "peak_memory_bytes",
@@ -38,7 +39,7 @@ TIMES = (
 
 def repeatable(record: records.Record) -> records.Record:
     """What a second run of the same configuration must give again."""
-    kept = {key: value for key, value in record.items() if key != "environment"}
+    kept = {key: value for key, value in record.items() if key not in ("environment", "started", "ended")}
     return kept | {"cost": {key: value for key, value in record["cost"].items() if key not in TIMES}}
 
 
@@ -61,7 +62,7 @@ def test_record_has_what_the_schema_says(run_small):
     folder, record = run_small("seed=3")
     assert record == records.read(folder)
     assert set(record) >= KEYS
-    assert (record["schema"], record["status"], record["error"]) == (1, "finished", None)
+    assert (record["schema"], record["status"], record["error"]) == (2, "finished", None)
     assert (record["model"], record["task"], record["lag"], record["seed"]) == ("model", "task", 6, 3)
     assert record["config"]["task"]["_target_"] == "longlag.tasks.copy.Copy"
     assert record["config_hash"] == records.config_hash(record["config"])
@@ -121,17 +122,18 @@ def test_results_are_of_the_best_validation_and_not_of_the_last(run_small, monke
     assert len(seen) == 4
     assert [same(saved_weights(folder), weights) for weights in seen] == [False, True, False, False]
     network, task, _ = longlag.load(folder)
-    assert over_lags(network, task, [6], 0, 16)[0]["loss"] == record["test"]["loss"]
+    assert over_lags(network, task, [6], Seeds(0), 16)[0]["loss"] == record["test"]["loss"]
 
 
 def test_test_split_is_drawn_after_training(run_small, monkeypatch: pytest.MonkeyPatch):
     drawn = []
 
-    def spy(seed: int, split: str, index: int) -> np.random.Generator:
+    def spy(seeds: Seeds, split: str, *key: int) -> np.random.Generator:
         drawn.append(split)
-        return generator(seed, split, index)
+        return generator(seeds, split, *key)
 
-    monkeypatch.setattr("longlag.stream.generator", spy)
+    generator = Seeds.generator
+    monkeypatch.setattr(Seeds, "generator", spy)
     run_small()
     last_training_batch = len(drawn) - 1 - drawn[::-1].index("train")
     assert drawn.index("test") > last_training_batch
@@ -218,10 +220,10 @@ def test_load_gives_the_network_back(run_small, monkeypatch: pytest.MonkeyPatch)
     assert loaded == record
     assert (task.lag, task.payload) == (6, 2)
     assert not network.training
-    batch = task.batch(5, generator(0, "val", 0))
+    batch = task.batch(5, Seeds(0).generator("val", task.lag, 0))
     with torch.no_grad():
         assert torch.equal(network(batch.inputs, batch.steps), measured[0](batch.inputs, batch.steps))
-    assert over_lags(network, task, [3, 6, 12], record["seed"], 16) == record["lag_curve"]
+    assert over_lags(network, task, [3, 6, 12], Seeds(record["seed"]), 16) == record["lag_curve"]
 
 
 def test_load_where_there_is_no_run(tmp_path: Path):
@@ -238,9 +240,12 @@ def test_load_without_weights(run_small):
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
 def test_load_broken_weights(run_small, part: float):
-    folder, _ = run_small()
+    folder, record = run_small()
     weights = folder / records.WEIGHTS
     weights.write_bytes(weights.read_bytes()[: int(part * weights.stat().st_size)])
+    with pytest.raises(ValueError, match=r"model\.ckpt is not the file that this run wrote"):
+        longlag.load(folder)
+    records.write(record | {"artifacts": []}, folder)  # as records before schema 2 have it
     with pytest.raises(ValueError, match=r"model\.ckpt does not hold the weights"):
         longlag.load(folder)
 

@@ -8,7 +8,7 @@ from conftest import MODELS, TASKS, compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from longlag.settings import CHOICES, RANGES, check
+from longlag.settings import CHOICES, RANGES, check, plain
 
 COUNTS = [key for key, allowed in RANGES.items() if allowed.whole and allowed.low == 1]
 FROM_ZERO = ["seed", "warmup_steps"]
@@ -83,3 +83,25 @@ def test_a_core_need_not_have_layers_or_dropout(shipped: DictConfig):
 def test_checking_needs_no_torch():
     code = "import sys, longlag.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_secret_is_stored_as_the_interpolation_that_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    cfg = compose(
+        "logger.wandb.entity=${oc.env:SECRET}", "logger.wandb.project=${logger.wandb.entity}",
+        "logger.wandb.tags=[a,'x-${oc.env:SECRET}']", "+logger.csv.more={deep: '${oc.env:SECRET}'}",
+    )  # fmt: skip
+    stored = plain(cfg)
+    assert "hunter2" not in str(stored)
+    assert stored["logger"]["wandb"]["entity"] == "${oc.env:SECRET}"
+    assert stored["logger"]["wandb"]["project"] == "${logger.wandb.entity}"
+    assert stored["logger"]["wandb"]["tags"] == ["a", "x-${oc.env:SECRET}"]
+    assert stored["logger"]["wandb"]["timeout"] == 15
+    assert stored["optimizer"]["lr"] == cfg.lr
+
+
+def test_what_decides_what_a_run_is_is_resolved(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LAG", "77")
+    monkeypatch.setenv("PRECISION", "64-true")
+    stored = plain(compose("lag='${oc.decode:${oc.env:LAG}}'", "trainer.precision=${oc.env:PRECISION}"))
+    assert (stored["lag"], stored["task"]["lag"], stored["trainer"]["precision"]) == (77, 77, "64-true")

@@ -8,12 +8,13 @@ import pytest
 import torch
 from conftest import MODELS, compose
 
-from longlag.lag_modes import Fixed
+from longlag.lag_modes import Fixed, Uniform
 from longlag.run import make_network, make_task
-from longlag.stream import EVALUATION_BATCH, SPLITS, Streams, TrainStream, ValidationStream, fixed_batches, generator
+from longlag.stream import EVALUATION_BATCH, SPLITS, Seeds, Streams, TrainStream, ValidationStream, fixed_batches
 from longlag.tasks.copy import Copy
 from longlag.tasks.task import Batch
 
+NUMBERS = [270, 206, 199, 28], [318, 722, 511, 345]
 TASK = Copy(lag=30, payload=2)
 
 
@@ -31,15 +32,51 @@ def woven(shares: list[Batch]) -> Batch:
 
 
 def test_batch_depends_on_its_number_alone():
-    stream = list(islice(TrainStream(Fixed(TASK), seed=3, batch_size=8), 5))
-    assert equal(stream[4], TASK.batch(8, generator(3, "train", 4)))
+    stream = list(islice(TrainStream(Fixed(TASK), Seeds(3), batch_size=8), 5))
+    assert equal(stream[4], TASK.batch(8, Seeds(3).generator("train", TASK.lag, 4)))
     assert not equal(stream[4], stream[3])
-    assert not equal(stream[4], TASK.batch(8, generator(4, "train", 4)))
+    assert not equal(stream[4], TASK.batch(8, Seeds(4).generator("train", TASK.lag, 4)))
+
+
+def test_version_1_leaves_the_lag_out_and_version_2_has_it():
+    """With version 1 the points along a curve at chance were one measurement repeated."""
+    tasks = [Copy(lag=lag, payload=2) for lag in (10, 30, 100)]
+    for version, alike in ((1, True), (2, False)):
+        drawn = [next(fixed_batches(task, "test", Seeds(0, version), 64)).targets for task in tasks]
+        assert torch.equal(drawn[0], drawn[1]) is torch.equal(drawn[0], drawn[2]) is alike
+        trained = [next(iter(TrainStream(Fixed(task), Seeds(0, version), 64))).targets for task in tasks]
+        assert torch.equal(trained[0], trained[1]) is torch.equal(trained[0], trained[2]) is alike
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_numbers_of_a_version_never_change(version: int):
+    """Stored runs go on with them: these are of the day that the version was made."""
+    first = Seeds(seed=3, version=version).generator("val", lag=30, index=5).integers(0, 1000, 4)
+    assert first.tolist() == {1: NUMBERS[0], 2: NUMBERS[1]}[version]
+
+
+def test_where_the_lag_is_drawn_that_draw_does_not_depend_on_it():
+    """The lag of a batch is the same whatever the largest lag was drawn before; the rest has it in its key."""
+    lags = Uniform(Copy(lag=30, payload=2))
+    stream = list(islice(TrainStream(lags, Seeds(0), 8), 4))
+    for index, batch in enumerate(stream):
+        task = lags.task_of(index, Seeds(0).generator("lag", 0, index))
+        assert equal(batch, task.batch(8, Seeds(0).generator("train", task.lag, index)))
+    assert len({batch.inputs.shape[1] for batch in stream}) > 1
+
+
+def test_text_scores_the_same_characters_at_every_lag():
+    task = make_task(compose("task=text", "lag=16"))
+    ends = [next(fixed_batches(task.on_curve(lag), "test", Seeds(0), 32)).targets for lag in (1, 4, 16)]
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])
+    other = next(fixed_batches(task.at_lag(8).on_curve(4), "test", Seeds(0), 32)).targets
+    assert not torch.equal(ends[0], other)
 
 
 def test_stream_goes_on_where_it_stopped():
-    whole = list(islice(TrainStream(Fixed(TASK), 0, 8), 6))
-    rest = list(islice(TrainStream(Fixed(TASK), 0, 8, start=4), 2))
+    whole = list(islice(TrainStream(Fixed(TASK), Seeds(0), 8), 6))
+    rest = list(islice(TrainStream(Fixed(TASK), Seeds(0), 8, start=4), 2))
     assert all(map(equal, rest, whole[4:]))
 
 
@@ -51,18 +88,18 @@ def test_no_sequence_is_in_two_splits():
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_devices_share_the_global_batch(ranks):
-    (whole,) = islice(TrainStream(Fixed(TASK), 0, 8, start=3), 1)
-    shares = [next(iter(TrainStream(Fixed(TASK), 0, 8, 3, rank, ranks))) for rank in range(ranks)]
+    (whole,) = islice(TrainStream(Fixed(TASK), Seeds(0), 8, start=3), 1)
+    shares = [next(iter(TrainStream(Fixed(TASK), Seeds(0), 8, 3, rank, ranks))) for rank in range(ranks)]
     assert all(len(share.inputs) == 8 // ranks for share in shares)
     assert equal(woven(shares), whole)
 
 
 def test_validation_is_the_same_every_time():
-    stream = ValidationStream(TASK, 0, 200)
+    stream = ValidationStream(TASK, Seeds(0), 200)
     first, again = list(stream), list(stream)
     assert all(map(equal, first, again))
     assert equal(joined(first), joined(fixed("val", 200)))
-    shares = [joined(list(ValidationStream(TASK, 0, 200, rank, 2))) for rank in range(2)]
+    shares = [joined(list(ValidationStream(TASK, Seeds(0), 200, rank, 2))) for rank in range(2)]
     assert equal(woven(shares), joined(first))
 
 
@@ -77,9 +114,11 @@ def test_fewer_sequences_are_the_first_of_more():
 
 
 def test_loaders_follow_the_trainer():
-    streams = Streams(TASK, Fixed(TASK), seed=0, batch_size=8, validation_sequences=20)
+    streams = Streams(TASK, Fixed(TASK), seeds=Seeds(0), batch_size=8, validation_sequences=20)
     streams.trainer = SimpleNamespace(global_step=7, global_rank=1, world_size=2)
-    assert equal(next(iter(streams.train_dataloader())), TASK.batch(8, generator(0, "train", 7)).rows(1, 2))
+    assert equal(
+        next(iter(streams.train_dataloader())), TASK.batch(8, Seeds(0).generator("train", TASK.lag, 7)).rows(1, 2)
+    )
     assert equal(next(iter(streams.val_dataloader())), fixed("val", 20)[0].rows(1, 2))
 
 
@@ -88,7 +127,7 @@ def test_global_random_state_is_left_alone():
     np.random.seed(0)  # noqa: NPY002
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     fixed("val", 200)
-    list(islice(TrainStream(Fixed(TASK), 0, 8), 3))
+    list(islice(TrainStream(Fixed(TASK), Seeds(0), 8), 3))
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
 
@@ -103,8 +142,8 @@ def first_batch(model: str) -> Batch:
     cfg = compose(f"model={model}", "lag=20")
     task = make_task(cfg)
     make_network(cfg, task)
-    return next(iter(TrainStream(Fixed(task), cfg.seed, cfg.batch_size)))
+    return next(iter(TrainStream(Fixed(task), Seeds(cfg.seed), cfg.batch_size)))
 
 
 def fixed(split: str, sequences: int, seed: int = 0) -> list[Batch]:
-    return list(fixed_batches(TASK, split, seed, sequences))
+    return list(fixed_batches(TASK, split, Seeds(seed), sequences))

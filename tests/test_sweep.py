@@ -230,7 +230,7 @@ def test_a_cell_that_another_process_is_at_work_on(tmp_path: Path):
     with records.claimed(folder / "sweep" / "0_fated_copy_lag6_seed0"):
         code, said = run(folder, *SWEEP, "seed=0,1")
     assert code == 1
-    assert "sweep/0_fated_copy_lag6_seed0: another process is at work on this run" in said
+    assert "sweep/0_fated_copy_lag6_seed0 is locked by another process" in said
     code, said = run(folder, *SWEEP, "seed=0,1")
     assert code == 1
     assert "sweep/1_fated_copy_lag6_seed1 holds a run already" in said

@@ -23,7 +23,7 @@ REFUSED = [
     "longlagging.run",  # not below longlag
     "pytorch_lightning.Trainers",
     "longlag.trainer.os.system",  # ours by name, but not where it was defined
-    "longlag.records.os.remove",
+    "longlag.records.store.os.remove",
     "longlag.run.torch.load",
     "pytorch_lightning.callbacks.model_checkpoint.os.remove",
     "pytorch_lightning.callbacks.Timer",  # nothing of a run is configured to have callbacks

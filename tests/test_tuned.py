@@ -197,7 +197,10 @@ def test_untuned_and_tuned_stand_beside_each_other(tmp_path: Path):
         "eval.lags=[5]", "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert code == 0, said
-    assert [row["differs in"] for row in table.rows(find([tmp_path / "sweep"]))] == ["lr=0.02", "lr=0.03 tuned=mine"]
+    assert [row["differs in"] for row in table.rows(find([tmp_path / "sweep"]))] == [
+        "lr=0.02 tuned=none",
+        "lr=0.03 tuned=mine",
+    ]
     assert "tuned=mine" in said
     code, said = train(tmp_path, "--config-dir", ".", "resume=sweep")
     assert "2 of 2 cells have come to their end already" in said

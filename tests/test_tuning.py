@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 from conftest import compose, train
 from omegaconf import OmegaConf
 
-from longlag import records, run, stream
+from longlag import records
+from longlag.stream import Seeds
 from longlag.tuning import choose
 
 SMALL = ("trainer=cpu", "lag=5", "max_steps=4", "validation.every=2", "validation.sequences=16", "model.hidden_size=8")
@@ -21,7 +22,8 @@ HERE = ("hydra/launcher=in_process", "logger=none")
 
 def trial(model: str, score: float | None, /, seed: int = 0, lag: int = 100, **settings: Any) -> records.Record:
     """A run that was tried, with this score; None: one that failed."""
-    config = {"lag": lag, "seed": seed, "max_steps": 10, "batch_size": 4, "trainer": {}} | settings
+    config = OmegaConf.to_container(compose(f"lag={lag}", f"seed={seed}", "max_steps=10", "batch_size=4"), resolve=True)
+    config |= settings
     curve = [{"step": 10, "accuracy": score, "loss": 1.0}]
     status = "failed" if score is None else "finished"
     return records.new(config, model, "copy") | {"status": status, "learning_curve": curve}
@@ -83,18 +85,17 @@ def test_trials_that_are_not_equal_are_refused():
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The splits that numbers are drawn for, and where training ends, in order."""
     log: list[str] = []
-    generator, fit = stream.generator, pl.Trainer.fit
+    generator, fit = Seeds.generator, pl.Trainer.fit
 
-    def told(seed: int, split: str, index: int) -> Any:
+    def told(seeds: Seeds, split: str, *key: int) -> Any:
         log.append(split)
-        return generator(seed, split, index)
+        return generator(seeds, split, *key)
 
     def fitted(*arguments: Any, **named: Any) -> None:
         fit(*arguments, **named)
         log.append("trained")
 
-    monkeypatch.setattr(stream, "generator", told)
-    monkeypatch.setattr(run, "generator", told)
+    monkeypatch.setattr(Seeds, "generator", told)
     monkeypatch.setattr(pl.Trainer, "fit", fitted)
     return log
 
@@ -102,7 +103,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("task", ["copy", "sine", "text"])
 def test_without_test_sequences_no_test_data_are_drawn(task: str, drawn: list[str], run_small: Callable):
     _, record = run_small("eval.sequences=0", f"task={task}")
-    assert {"train", "val", "trained"} == set(drawn)
+    assert {"lag", "train", "val", "trained"} == set(drawn)
     assert (record["status"], record["test"], record["lag_curve"], record["example"]) == ("finished", {}, [], {})
     assert record["learning_curve"]
     assert record["gradient"]
@@ -118,7 +119,7 @@ def test_a_tuning_from_end_to_end(drawn: list[str], tmp_path: Path):
     """Two models, two learning rates, of which one diverges, two seeds; then a run with what was chosen."""
     code, said = train(tmp_path, *TUNE, *HERE, "model=lstm,rnn", "lr=0.01,3e37", "seed=0,1")
     assert code == 0, said
-    assert set(drawn) == {"train", "val", "trained"}
+    assert set(drawn) == {"lag", "train", "val", "trained"}
     assert "[8 of 8 cells, 4 failed]" in said
     assert said.count("│ 0.01 ") == said.count(" chosen") == 2
     assert "tuned        mine/tuned/copy.yaml" in said

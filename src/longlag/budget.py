@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 BEGUN = 0.98  # of the memoryless loss: below, a run has begun to remember
 
@@ -33,9 +33,8 @@ class Budget(NamedTuple):
 
 
 def of(cfg: DictConfig, memoryless_loss: float) -> Budget:
-    """The limits of a run; one begun before there were any has none."""
-    seconds, give_up_at = (OmegaConf.select(cfg, f"budget.{name}") for name in ("seconds", "give_up_at"))
-    return Budget(seconds, give_up_at, memoryless_loss)
+    """The limits of a run."""
+    return Budget(cfg.budget.seconds, cfg.budget.give_up_at, memoryless_loss)
 
 
 def steps(cfg: DictConfig) -> int:
@@ -43,7 +42,7 @@ def steps(cfg: DictConfig) -> int:
 
     Raises ValueError where the sequences are not enough for one.
     """
-    sequences = OmegaConf.select(cfg, "budget.sequences")
+    sequences = cfg.budget.sequences
     if sequences is None:
         return int(cfg.max_steps)
     if sequences < cfg.batch_size:

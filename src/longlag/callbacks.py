@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from longlag.budget import Budget
 from longlag.measure.gradients import Profile, scheduled
+from longlag.records.schema import LagPoint
 from longlag.tasks.task import Batch
 
 log = logging.getLogger(__name__)
@@ -139,18 +140,23 @@ class ProbeGradients(pl.Callback):
 
     The network and every random state are left as they were: a run ends with the same weights without it.
 
+    Args:
+        measure: the profile at a step, or None where the core does not run in float64: then nothing is measured.
+
     Attributes:
         profiles: what was measured.
         seconds: wall time it took during training.
     """
 
-    def __init__(self, measure: Callable[[int], Profile]):
+    def __init__(self, measure: Callable[[int], Profile] | None):
         self.measure = measure
         self.profiles: list[Profile] = []
         self.seconds = 0.0
 
     def at(self, step: int) -> None:
         """Measure now; at one step of the training the last measurement counts."""
+        if self.measure is None:
+            return
         others = [profile for profile in self.profiles if profile.step != step]
         self.profiles = sorted([*others, self.measure(step)], key=lambda profile: profile.step)
 
@@ -223,7 +229,7 @@ class ShowProgress(pl.Callback):
 
 
 @contextmanager
-def showing_test(points: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+def showing_test(points: int) -> Iterator[Callable[[LagPoint], None]]:
     """Progress of the test over `points` lags: a bar in a terminal, a line each elsewhere. Yields what is told each."""
     if not CONSOLE.is_terminal:
         yield lambda point: log.info("test at lag %d: accuracy %.3f", point["lag"], point["accuracy"])

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = records.WEIGHTS
 LAST, ONE_BEFORE = "last.ckpt", "last_but_one.ckpt"
+NEEDED = {
+    "state_dict",
+    "global_step",
+    "optimizer_states",
+    "lr_schedulers",
+    "loops",
+    "callbacks",
+    "lags",
+    "recent",
+    "metrics",
+}
 
 
 class Checkpoints(pl.Callback):
@@ -99,11 +111,17 @@ def to_go_on_from(folder: Path) -> Path | None:
     for path in (folder / LAST, folder / ONE_BEFORE):
         if path.exists():
             try:
-                _read(path)
+                _check(_read(path))
                 return path
             except Exception as error:  # a broken file raises whatever its first broken byte leads to
                 log.warning("%s cannot be read (%s)", path, records.first_line(error))
     return None
+
+
+def _check(saved: Any) -> None:
+    """Raise ValueError where what was saved is nothing that a run could go on from."""
+    if not isinstance(saved, dict) or not saved.keys() >= NEEDED:
+        raise ValueError("it is not a checkpoint of a run")
 
 
 def forget(folder: Path) -> None:
@@ -139,8 +157,10 @@ def _read(path: Path) -> Any:
 
 
 def _save_weights(network: Network, step: int, path: Path) -> None:
+    content = BytesIO()  # torch's own writer would hide why a file cannot be written
+    torch.save({"state_dict": network.state_dict(), "global_step": step}, content)
     with records.replacing(path) as temporary:
-        torch.save({"state_dict": network.state_dict(), "global_step": step}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _files(trainer: pl.Trainer) -> list[CSVLogger]:

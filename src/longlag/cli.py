@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from longlag import guard, records, resume, tuned
+from longlag.files import leave_nothing, printable
 from longlag.settings import check
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(130)
     except SystemExit as stop:
         if given == "1" and stop.__cause__:
-            raise stop.__cause__ from None
+            raise stop.__cause__ from stop.__cause__.__cause__  # with what led to it
         raise
     except USER_ERRORS as error:
         if given == "1":
@@ -92,6 +93,8 @@ def _job(cfg: DictConfig) -> float | None:
             plan = resume.of_run(cfg, given)
         else:
             plan = resume.Plan(cfg, folder, _names(hydra_config), begun=None)
+        if differs := resume.differences(plan):
+            log.warning("%s goes on, no longer bit for bit: %s", plan.folder, ", ".join(differs))
         if plan.ended:
             log.info("%s has come to its end: nothing is left to do", plan.folder)
             return records.score(plan.begun) if plan.begun else None
@@ -104,7 +107,8 @@ def _job(cfg: DictConfig) -> float | None:
             raise
         raise SystemExit(_one_line(error)) from error  # past Hydra, which would add a line of its own
     finally:
-        _leave_nothing(folder)
+        if not of_sweep:
+            leave_nothing(guard.Checked.new_folders)
 
 
 def _names(hydra_config: HydraConf) -> dict[str, Any]:
@@ -114,18 +118,9 @@ def _names(hydra_config: HydraConf) -> dict[str, Any]:
     return chosen | {"command": shlex.join(["python", "train.py", *words])}
 
 
-def _leave_nothing(folder: Path) -> None:
-    """Remove the folder that Hydra made for a run that was refused; one that holds anything stays."""
-    for path in (folder, folder.parent):
-        try:
-            path.rmdir()
-        except OSError:
-            return
-
-
 def _one_line(error: BaseException) -> str:
     cause = error.__cause__
     text = str(error).split("Config search path")[0] or type(error).__name__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         text += f" ({str(cause).splitlines()[0]})"  # Hydra says which override, OmegaConf says what is wrong with it
-    return "longlag: " + " ".join(text.split())
+    return "longlag: " + printable(" ".join(text.split()))

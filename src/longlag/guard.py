@@ -8,23 +8,36 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import hydra._internal.hydra as hydra_itself
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from longlag.files import missing
 
 LOADER = "ConfigLoaderImpl"  # where Hydra finds the class of what it composes with
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 HANDLERS = ("logging.StreamHandler", "logging.NullHandler", "logging.FileHandler")
+FORMATTER = "longlag.files.PlainFormatter"  # ours
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"  # as Hydra's own settings have it
 PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 SAMPLER = re.compile(r"optuna\.samplers\.[A-Z]\w*")
 
 
 class Checked(ConfigLoaderImpl):
-    """Hydra's loader; what it composes has passed `check`."""
+    """Hydra's loader; what it composes has passed `check`.
+
+    Attributes:
+        new_folders: that of a run and those above it, as far as they were not there: Hydra makes them after this.
+    """
+
+    new_folders: ClassVar[list[Path]] = []
+    _of_sweep = False
 
     def load_configuration(
         self,
@@ -39,7 +52,26 @@ class Checked(ConfigLoaderImpl):
             raise ValueError("hydra.searchpath: configuration is looked for in folders (file://…), not in packages")
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check(cfg.hydra)
+        if run_mode == RunMode.RUN and not self._of_sweep:
+            Checked.new_folders = _new_folders(cfg)
         return cfg
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """As Hydra's: the configuration of one run of a sweep, whose folder the sweep makes."""
+        self._of_sweep = True
+        try:
+            return super().load_sweep_config(master_config, sweep_overrides)
+        finally:
+            self._of_sweep = False
+
+
+def _new_folders(cfg: DictConfig) -> list[Path]:
+    """Folders that Hydra will make; none where the name cannot be made up: the run itself will say why."""
+    HydraConfig.instance().set_config(cfg)  # the name is made of it
+    try:
+        return missing(Path(cfg.hydra.run.dir))
+    except OmegaConfBaseException:
+        return []
 
 
 @contextmanager
@@ -85,6 +117,8 @@ def _check_logging(settings: Any, name: str) -> None:
     """Python's logging makes the classes that its settings name, calls what stands under (), and imports ext://…"""
     for key, value in _every(settings):
         where = f"{name}.{'.'.join(map(str, key))}"
+        if value == FORMATTER and key[-1] == "()":
+            continue
         if not {"()", "."}.isdisjoint(map(str, key)) or (key[-1] == "class" and value not in HANDLERS):
             raise ValueError(f"{where}: log to {' or '.join(HANDLERS)}")
         if key[-1] == "filename" and value != LOG_FILE:

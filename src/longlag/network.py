@@ -1,15 +1,32 @@
 """Read-in, core, read-out: the same for every model; the sizes come from the task."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longlag.models import core_shapes
+from longlag.models.core_check import check_core
 from longlag.tasks.task import Task
 
 ONE_HOT_UP_TO = 128  # symbols; a larger vocabulary gets a learned embedding
 EMBEDDING = 64  # its width
+SEQUENCES = 4  # whose real values the core is checked on
+
+
+class Checked(NamedTuple):
+    """What the check of a core has found, where it found nothing wrong.
+
+    exact: whether the core runs in float64 on the CPU, as the gradient over distance is measured.
+    seconds: that the check took, of the clock.
+    """
+
+    exact: bool
+    seconds: float
 
 
 class Network(nn.Module):
@@ -18,16 +35,20 @@ class Network(nn.Module):
     Args:
         task: publishes `tokens` or `features`, and `outputs`.
         make_core: given `input_size`, makes the core: a module with `hidden_size` whose `forward` maps
-            (batch, time, input_size) -> (batch, time, hidden_size), causally and at any length. A recurrent core may
-            also have `unroll(x, state=None) -> (outputs, state)`, from a state on; the gradient in its state is
-            then measured too (see `models/recurrent.py`).
+            (batch, time, input_size) -> (batch, time, hidden_size), causally, at any length, and each sequence of a
+            batch by itself. A recurrent core may also have `unroll(x, state=None) -> (outputs, state)`, from a state
+            on, each part of it (layers, batch, hidden_size); the gradient in its state is then measured too (see
+            `models/recurrent.py`).
+
+    Raises:
+        ValueError: where the core does not take `input_size` or does not publish `hidden_size`.
     """
 
     def __init__(self, task: Task, make_core: Callable[..., nn.Module]):
         super().__init__()
         self.read_in = _read_in(task)
-        self.core = make_core(input_size=self.read_in.size)
-        self.read_out = nn.Linear(_hidden_size(self.core), task.outputs)
+        self.core = core_shapes.made(make_core, self.read_in.size)
+        self.read_out = nn.Linear(core_shapes.hidden_size(self.core), task.outputs)
 
     def forward(self, inputs: Tensor, steps: Tensor) -> Tensor:
         """Inputs (batch, time, …), steps (batch, scored) -> outputs (batch, scored, outputs).
@@ -36,6 +57,30 @@ class Network(nn.Module):
         """
         hidden = self.core(self.read_in(inputs))  # (batch, time, hidden_size)
         return self.read_out(at_steps(hidden, steps))
+
+    def check(self, task: Task, lags: Iterable[int], device: torch.device) -> Checked:
+        """Hold the core to its contract, before it trains; see `models/core_check.py`.
+
+        Args:
+            task: that it is to be trained on.
+            lags: that it is to be tested at, beside the task's own.
+            device: that it is to run on.
+
+        Raises:
+            ValueError: in one line, where the core does not keep the contract.
+        """
+        started = time.monotonic()
+        longest = max(at.length for at in (task, *map(task.on_curve, lags)))
+        exact = check_core(self.core, self._vectors(task), longest, device)
+        return Checked(exact, time.monotonic() - started)
+
+    @torch.no_grad()
+    def _vectors(self, task: Task) -> Tensor:
+        """What a step of the core's inputs can be, (kinds, input_size)."""
+        if task.tokens is not None:
+            return self.read_in(torch.arange(task.tokens))
+        inputs = task.part("train").batch(SEQUENCES, np.random.default_rng(0)).inputs
+        return inputs.flatten(0, 1).unique(dim=0)
 
 
 def at_steps(hidden: Tensor, steps: Tensor) -> Tensor:
@@ -77,10 +122,3 @@ def _read_in(task: Task) -> OneHot | Embedding | Features:
         assert task.features is not None, "a task publishes tokens or features"
         return Features(task.features)
     return OneHot(task.tokens) if task.tokens <= ONE_HOT_UP_TO else Embedding(task.tokens)
-
-
-def _hidden_size(core: nn.Module) -> int:
-    size = getattr(core, "hidden_size", None)
-    if not isinstance(size, int):
-        raise ValueError(f"the core {type(core).__name__} must publish hidden_size, the width of its outputs")
-    return size

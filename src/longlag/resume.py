@@ -9,11 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from longlag import records, sweep_command
 from longlag.records import Record
+from longlag.records.identity import flattened
 from longlag.settings import plain
 
 CHANGEABLE = ("trainer", "runtime", "logger")  # of a run that goes on: where it runs, not what it is
 MADE_NOW = ("_target_", "dir", "name", "version")  # of those, what is made and where files go: never of a record
 ENDED = ("finished", "diverged")  # a run that diverged would do so again
+ROUNDING = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
+ROUNDING += ("runtime.threads",)  # under others of these, a run has other numbers in the last digits
 GRID = sweep_command.FILE
 
 
@@ -60,20 +63,23 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
             raise ValueError(
                 f"{override.input_line}: a run goes on as it was begun; only {', '.join(CHANGEABLE)} may change"
             )
+    stored: dict[str, Any] = {**record["config"]}
     for group in CHANGEABLE:
-        settings[group] = cfg[group] if group in anew else _begun_with(record["config"].get(group), cfg[group], group)
-    if records.config_hash(plain(settings)) != records.config_hash(record["config"]):
+        settings[group] = cfg[group] if group in anew else _begun_with(stored[group], cfg[group], group)
+    if records.config_hash(plain(settings)) != record["config_hash"]:
         raise ValueError(f"{folder} was begun with another trainer.precision or gradient_clip_val: give them, too")
-    return Plan(settings, folder, {name: record.get(name) for name in ("model", "task", "command")}, record)
+    return Plan(
+        settings, folder, {"model": record["model"], "task": record["task"], "command": record["command"]}, record
+    )
 
 
-def _begun_with(begun: Any, now: DictConfig, group: str) -> DictConfig:
+def _begun_with(begun: dict[str, Any], now: DictConfig, group: str) -> DictConfig:
     """The settings `now` of a group, with the plain values that the record has for them.
 
     Raises ValueError where the record has a setting that there is not now, or one that is no plain value.
     """
     settings: Any = OmegaConf.to_container(now, resolve=True)
-    return records.config_of({"config": _merged(begun if isinstance(begun, dict) else {}, settings, group)})
+    return records.as_config(_merged(begun, settings, group))
 
 
 def _merged(begun: dict[str, Any], now: dict[str, Any], name: str) -> dict[str, Any]:
@@ -91,34 +97,53 @@ def _merged(begun: dict[str, Any], now: dict[str, Any], name: str) -> dict[str, 
         if isinstance(value, dict):
             merged |= {key: _merged(begun[key], value, f"{name}.{key}")} if key in begun else {}
         else:
-            merged[key] = value if key in MADE_NOW else begun.get(key, value)
+            stays = key not in MADE_NOW and "${" not in str(
+                begun.get(key)
+            )  # a secret is not stored: see settings.plain
+            merged[key] = begun.get(key, value) if stays else value
     return merged
 
 
 def of_cell(cfg: DictConfig, folder: Path, names: dict[str, Any]) -> Plan:
-    """A cell of a sweep, wherever below the folder `resume` it was begun."""
+    """A run of a sweep, wherever below the folder `resume` it was begun; with what it was begun with, but for where."""
     where = place(cfg, folder)
-    return Plan(cfg, where, names, begun(where) if cfg.resume else None)
+    there = begun(where) if cfg.resume else None
+    if there is None:
+        return Plan(cfg, where, names, None)
+    settings = records.config_of(there)
+    for group in CHANGEABLE:
+        settings[group] = cfg[group]
+    return Plan(settings, where, names, there)
 
 
 def place(cfg: DictConfig, folder: Path) -> Path:
-    """The folder of a cell: where one of its configuration was begun, or `folder` where that is free."""
+    """The folder of a run of a sweep: where it was begun, or `folder` where that is free."""
     if not cfg.get("resume"):
         return folder
-    asked = records.config_hash(plain(cfg))
+    asked = records.begun_hash(plain(cfg))
     known = _index(cfg.resume).get(asked)
     if known:
         return known
     there = begun(folder)
-    free = there["config_hash"] == asked if there else not (folder / records.FILE).exists()
+    free = records.begun_hash(there["config"]) == asked if there else not (folder / records.FILE).exists()
     return folder if free else folder.with_name(f"{folder.name}_{asked[:6]}")  # the grid has other numbers now
+
+
+def differences(plan: Plan) -> list[str]:
+    """What is not as a run was begun, of what may change its numbers in the last digits; empty where nothing is."""
+    if plan.begun is None:
+        return []
+    before, now = flattened(plan.begun["config"]), flattened(plain(plan.cfg))
+    return [
+        f"{name}={now.get(name)} (was {before.get(name)})" for name in ROUNDING if before.get(name) != now.get(name)
+    ]
 
 
 def begun(folder: Path) -> Record | None:
     """What there is of a run; None where nothing is, or nothing that can be read."""
     try:
         return records.read(folder)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
@@ -142,6 +167,8 @@ def grid(arguments: list[str]) -> list[str]:
         records.refuse_links_out(folder)
         return arguments
     if not swept:
+        if not folder.is_dir():  # Hydra would make it
+            raise FileNotFoundError(f"{folder} holds no run: there is no such folder")
         return arguments
     records.refuse_links_out(folder)
     return ["-m", *arguments[:where], *_grid_of(folder, arguments), *arguments[where:]]
@@ -156,12 +183,13 @@ def _grid_of(folder: Path, arguments: list[str]) -> list[str]:
 
 
 def index(folder: str | Path) -> dict[str, Path]:
-    """The runs below a folder by what was asked for; of several, one that ended."""
+    """The runs below a folder by `begun_hash`; of several of one, one that ended."""
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob(records.FILE)):
-        record = begun(path.parent)
-        if record and (record["config_hash"] not in found or record["status"] in ENDED):
-            found[record["config_hash"]] = path.parent
+        if record := begun(path.parent):
+            asked = records.begun_hash(record["config"])
+            if asked not in found or record["status"] in ENDED:
+                found[asked] = path.parent
     return found
 
 

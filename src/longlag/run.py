@@ -3,13 +3,14 @@
 The only place that makes objects from configuration.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
@@ -25,10 +26,12 @@ from longlag.measure.gradients import SEQUENCES, Profile, gradient_over_distance
 from longlag.measure.lags import default_lags, over_lags, score
 from longlag.network import Network
 from longlag.records import Record
+from longlag.records.schema import Artifact, Cost, LagPoint, Test
 from longlag.report import figures, summary
+from longlag.resume import begun
 from longlag.settings import check, plain
 from longlag.sizes import matched
-from longlag.stream import Streams, fixed_batches, generator
+from longlag.stream import Seeds, Streams, fixed_batches
 from longlag.targets import build
 from longlag.tasks.task import Task
 from longlag.tracking import tracking
@@ -73,8 +76,8 @@ def run(
         Diverged, KeyboardInterrupt, or whatever else stopped it; the record says so.
     """
     torch.set_num_threads(cfg.runtime.threads or all_threads())
-    malloc.use(cfg.runtime.get("malloc", "stock"))  # a run begun before there was a choice has none
-    the_task = task_of_run(cfg, folder, go_on, tell=not claimed)
+    malloc.use(cfg.runtime.malloc)
+    the_task, seeds = make_task(cfg), Seeds(cfg.seed, cfg.stream)
     sizes = sizes_to_match(cfg, the_task)
     torch.manual_seed(cfg.seed)
     network = make_network(cfg, the_task, sizes)
@@ -83,14 +86,19 @@ def run(
     optimizer = build(cfg.optimizer, targets.OPTIMIZER)
     learner = Learner(network, the_task, optimizer, cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(the_task.solved_at, budget.of(cfg, the_task.memoryless_loss))
-    probe = ProbeGradients(partial(measure_gradients, network, the_task, cfg.seed))
-    progress = ShowProgress(f"{model} · {task} · lag {cfg.lag}")
-    checkpoints = Checkpoints(folder, cfg.runtime.checkpoint_seconds)
-    trainer = make_trainer(cfg, folder, [watch, probe, progress, checkpoints])
-    record = records.new(plain(cfg), model, task) | {"data": the_task.provenance, "command": command}
+    probe = ProbeGradients(partial(measure_gradients, network, the_task, seeds))
+    watchers = [ShowProgress(f"{model} · {task} · lag {cfg.lag}"), Checkpoints(folder, cfg.runtime.checkpoint_seconds)]
+    trainer = make_trainer(cfg, folder, [watch, probe, *watchers])
+    checked = network.check(the_task, lags if cfg.eval.sequences else [], trainer.strategy.root_device)
+    if not checked.exact:
+        probe.measure = None
+    record = new_record(cfg, the_task, {"model": model, "task": task, "command": command}, folder if go_on else None)
+    if not claimed:
+        tell_remarks(the_task)
     is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
     if starts_processes(trainer):
-        arguments = records.config_of(record), folder, model, task, command, go_on, True
+        resolved = records.as_config(OmegaConf.to_container(cfg, resolve=True))
+        arguments = resolved, folder, model, task, command, go_on, True
         return in_processes(trainer, record, folder, go_on, arguments)
     if not is_first:
         torch.manual_seed(cfg.seed + rank_zero_only.rank)  # each drops out other units
@@ -107,22 +115,17 @@ def run(
             if is_first and not start:
                 probe.at(step=0)
             with quietly():
-                streams = Streams(the_task, training_lags, cfg.seed, cfg.batch_size, cfg.validation.sequences)
+                streams = Streams(the_task, training_lags, seeds, cfg.batch_size, cfg.validation.sequences)
                 trainer.fit(learner, streams, ckpt_path=start, weights_only=True)
         finally:
-            record |= outcome(watch, cfg) | {"training_lags": training_lags.until(trainer.global_step)}
-            record["cost"] = parameters(network) | sizes | cost(watch, probe, trainer, cfg.batch_size)
+            record |= outcome(watch, cfg)
+            record["training_lags"] = training_lags.until(trainer.global_step)
+            record["cost"] = cast("Cost", parameters(network) | sizes | cost(watch, probe, trainer, cfg.batch_size))
+            record["cost"]["check_seconds"] = checked.seconds
             record |= gradients(probe)
         if is_first:
-            record["best_step"] = load_weights(network, folder)
-            started = time.monotonic()
-            record |= measure(network.to(trainer.strategy.root_device), the_task, cfg, lags)
-            record["cost"]["test_seconds"] = time.monotonic() - started
-            probe.at(record["best_step"])
-            record |= gradients(probe)
-            figures.draw(record, folder)
-            if sample := record["example"].get("sample"):
-                records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
+            network.to(trainer.strategy.root_device)
+            evaluate(record, folder, network, the_task, cfg, lags, probe)
     if is_first:
         forget(folder)
         summary.show(record, folder)
@@ -141,10 +144,46 @@ def load(folder: str | Path) -> TrainedRun:
     cfg = records.config_of(record)
     check(cfg)
     task = make_task(cfg)
-    refuse_another_corpus(task, record, folder)
+    check_data(record, task, Path(folder))
+    check_artifacts(record, Path(folder))
     network = make_network(cfg, task, sizes_to_match(cfg, task))
     load_weights(network, Path(folder))
     return TrainedRun(network.eval(), task, record)
+
+
+def new_record(cfg: DictConfig, task: Task, names: Mapping[str, Any], goes_on: Path | None) -> Record:
+    """The record of a run that is about to begin, or to go on in the folder `goes_on`.
+
+    Raises ValueError where it was begun with other data than the task has now.
+    """
+    record = records.new(plain(cfg), names["model"], names["task"])
+    record["data"], record["command"] = task.provenance, names["command"]
+    record["sequences"]["gradient"] = SEQUENCES
+    if goes_on and (there := begun(goes_on)):
+        check_data(there, task, goes_on)
+        record["started"] = there["started"]
+    return record
+
+
+def check_data(record: Record, task: Task, folder: Path) -> None:
+    """Raise ValueError where a run was trained on other data than the task has now."""
+    trained_on, found = record["data"].get("sha256"), task.provenance.get("sha256")
+    if trained_on != found:
+        raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
+
+
+def check_artifacts(record: Record, folder: Path) -> None:
+    """Raise ValueError where the weights are not those that the run left; records before schema 2 do not say."""
+    for one in record["artifacts"]:
+        if one["file"] == records.WEIGHTS and one != artifact(folder / records.WEIGHTS):
+            raise ValueError(f"{folder / records.WEIGHTS} is not the file that this run wrote: its sha256 differs")
+
+
+def artifact(path: Path) -> Artifact:
+    """What the record says of a file beside it. Raises FileNotFoundError without one."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} has no {path.name}")
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def make_task(cfg: DictConfig) -> Task:
@@ -153,25 +192,11 @@ def make_task(cfg: DictConfig) -> Task:
     return task
 
 
-def task_of_run(cfg: DictConfig, folder: Path, go_on: bool, tell: bool) -> Task:
-    """The task of a run, and what is odd about the text that it reads, told once.
-
-    Raises ValueError where a run that goes on was begun with another text.
-    """
-    task = make_task(cfg)
-    if go_on and (begun := records.read(folder)).get("data"):
-        refuse_another_corpus(task, begun, folder)
-    if tell and rank_zero_only.rank == 0:
+def tell_remarks(task: Task) -> None:
+    """Log what is odd about the text that a task reads; of a ddp run the first process does."""
+    if rank_zero_only.rank == 0:
         for remark in task.provenance.get("remarks", []):
             log.warning("%s", remark)
-    return task
-
-
-def refuse_another_corpus(task: Task, record: Record, folder: str | Path) -> None:
-    """Raise ValueError where the task read another text than the run of the record did."""
-    trained_on, found = (record.get("data") or {}).get("sha256"), task.provenance.get("sha256")
-    if trained_on != found:
-        raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
 
 
 def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None) -> Network:
@@ -181,7 +206,7 @@ def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = 
 
 def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
     """The widths that make `budget.parameters`; none where it is null. Raises ValueError where there are none."""
-    wanted = OmegaConf.select(cfg, "budget.parameters")
+    wanted = cfg.budget.parameters
     return {} if wanted is None else matched(lambda **sizes: make_network(cfg, task, sizes), cfg.model, wanted)
 
 
@@ -205,9 +230,10 @@ def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool,
         try:
             ranks.together([shared | {"LOCAL_RANK": str(rank)} for rank in range(number)], run, *arguments)
         except Exception as error:
-            left = records.read(folder) if (folder / records.FILE).exists() else record
+            left = begun(folder) or record
             if left["status"] not in ("finished", "diverged"):
-                records.write(left | {"status": "failed", "error": f"{type(error).__name__}: {error}"}, folder)
+                left["status"], left["error"] = "failed", f"{type(error).__name__}: {error}"
+                records.write(left, folder)
             raise
     ended = records.read(folder)
     if ended["status"] != "finished":
@@ -215,23 +241,54 @@ def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool,
     return ended
 
 
-def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int]) -> dict[str, Any]:
-    """The test score at the trained lag, the lag curve and an example; without test sequences, nothing."""
+def evaluate(
+    record: Record, folder: Path, network: Network, task: Task, cfg: DictConfig, lags: list[int], probe: ProbeGradients
+) -> None:
+    """All that is measured after the training, on the best-validation weights, put into the record as it is measured.
+
+    What has been measured is in the record, and written, should the next fail.
+    """
+    record["best_step"] = best_step = load_weights(network, folder)
+    record["artifacts"] = [artifact(folder / records.WEIGHTS)]
+    probe.at(best_step)
+    record |= gradients(probe)
+    records.write(record, folder)
+    started = time.monotonic()
+    try:
+        measure(network, task, cfg, lags, record, folder)
+    finally:
+        record["cost"]["test_seconds"] = time.monotonic() - started
+    figures.draw(record, folder)
+    if sample := record["example"].get("sample"):
+        records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
+
+
+def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int], record: Record, folder: Path) -> None:
+    """The test at the trained lag, the lag curve and an example; without test sequences, nothing."""
     if not cfg.eval.sequences:
-        return {}
+        return
+    seeds, sequences = Seeds(cfg.seed, cfg.stream), cfg.eval.sequences
+    record["sequences"]["test"] = sequences
     with showing_test(len(lags)) as tell:
-        test = score(network, task, cfg.seed, cfg.eval.sequences)
-        curve = over_lags(network, task, lags, cfg.seed, cfg.eval.sequences, tell, test)
-    shown = example(network, task, cfg.seed)
-    return {"test": {**test, **task.baselines, "sequences": cfg.eval.sequences}, "lag_curve": curve, "example": shown}
+        test = score(network, task, seeds, sequences)
+        record["test"] = cast("Test", {**test, **task.baselines, "sequences": sequences})
+        records.write(record, folder)
+
+        def keep(point: LagPoint) -> None:
+            record["lag_curve"].append(point)
+            records.write(record, folder)
+            tell(point)
+
+        over_lags(network, task, lags, seeds, sequences, keep, test)
+    record["example"] = example(network, task, seeds)
 
 
-def measure_gradients(network: Network, task: Task, seed: int, step: int) -> Profile:
+def measure_gradients(network: Network, task: Task, seeds: Seeds, step: int) -> Profile:
     """The gradient over distance, on the first validation sequences."""
-    return gradient_over_distance(network, task, next(fixed_batches(task, "val", seed, SEQUENCES)), step)
+    return gradient_over_distance(network, task, next(fixed_batches(task, "val", seeds, SEQUENCES)), step)
 
 
-def gradients(probe: ProbeGradients) -> dict[str, Any]:
+def gradients(probe: ProbeGradients) -> Any:
     """The gradient over distance at every step it was measured at, as the record has it."""
     return {
         "gradient": [point for profile in probe.profiles for point in profile.points],
@@ -239,15 +296,15 @@ def gradients(probe: ProbeGradients) -> dict[str, Any]:
     }
 
 
-def example(network: Network, task: Task, seed: int) -> dict[str, Any]:
+def example(network: Network, task: Task, seeds: Seeds) -> dict[str, Any]:
     """What the task has to show of the trained network, made from its test data."""
     device = next(network.parameters()).device
     network.eval()
     predict = lambda inputs, steps: network(inputs.to(device), steps.to(device)).cpu()  # noqa: E731
-    return task.part("test").example(predict, generator(seed, "example", 0))
+    return task.part("test").example(predict, seeds.generator("example", task.stream_lag, 0))
 
 
-def outcome(watch: Watch, cfg: DictConfig) -> dict[str, Any]:
+def outcome(watch: Watch, cfg: DictConfig) -> Any:
     """How it learned, whether it was solved and what that took, as the record has it."""
     steps = watch.steps_to_solve
     return {

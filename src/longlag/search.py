@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from longlag.records import Record
+from longlag.report import markdown as md
 
 
 class Trial(NamedTuple):
@@ -33,8 +34,8 @@ class Trial(NamedTuple):
 def trial(record: Record) -> Trial:
     """What a run says of its lag; one that diverged, or failed for want of memory, did not solve it."""
     solved, cost = record["solved"], record["cost"]
-    ended_by = record["ended_by"] if record["status"] == "finished" else record["status"]
-    seconds, limits = cost.get("computing_seconds", 0.0), record["config"]["budget"]
+    ended_by = (record["ended_by"] or "steps") if record["status"] == "finished" else record["status"]
+    seconds, limits = cost.get("computing_seconds") or 0.0, record["config"]["budget"]
     short = not solved and _share(seconds, limits["seconds"]) > _share(cost.get("sequences", 0), limits["sequences"])
     return Trial(record["lag"], record["seed"], solved, ended_by, short, seconds)
 
@@ -148,13 +149,9 @@ def in_words(found: dict[str, Any]) -> str:
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
     """What several searches came to, as a Markdown table; the farthest first."""
-    lines = [
-        ["model", "memory horizon", "every trial solved up to", "none solved from", "trials", "seconds"],
-        ["---"] * 6,
-    ]
+    header = ["model", "memory horizon", "every trial solved up to", "none solved from", "trials", "seconds"]
     rows = sorted(zip(names(found), found, strict=True), key=lambda row: -(row[1]["memory_horizon"] or 0))
-    lines += [[f"`{name}`", *entries(one)] for name, one in rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return md.table(header, ([md.code(name), *map(md.cell, entries(one))] for name, one in rows))
 
 
 def names(found: Sequence[dict[str, Any]]) -> list[str]:

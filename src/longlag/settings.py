@@ -1,14 +1,17 @@
 """The ranges of the generic settings, checked in one place before torch is imported."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
 from longlag import malloc
+from longlag.records.identity import NOT_OF_THE_RUN, OF_THE_TRAINER, flattened
 
 PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "16-mixed")
+INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # one that no backslash takes its meaning from
 SCHEDULES = ("constant", "cosine")
 
 
@@ -48,6 +51,7 @@ POSITIVE = Range(whole=False, low=0, above=True)
 RANGES = {
     "lag": COUNT,
     "seed": Range(whole=True, low=0, high=2**63),
+    "stream": Range(whole=True, low=1, high=3),
     "max_steps": COUNT,
     "batch_size": COUNT,
     "lr": POSITIVE,
@@ -90,22 +94,58 @@ CHOICES = {
     "runtime.malloc": malloc.CHOICES,
 }
 TOP_LEVEL = {
-    *("lag", "seed", "max_steps", "batch_size", "lr", "lr_schedule", "warmup_steps", "optimizer", "validation", "eval"),
+    *(
+        "lag",
+        "seed",
+        "stream",
+        "max_steps",
+        "batch_size",
+        "lr",
+        "lr_schedule",
+        "warmup_steps",
+        "optimizer",
+        "validation",
+        "eval",
+    ),
     *("budget", "published", "resume", "runtime", "tune", "tuned", "model", "task", "lag_mode", "trainer", "logger"),
 }
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """What a run is asked for, resolved, as plain values.
+    """What a run is asked for, as plain values; interpolations resolved.
 
-    All settings but the folder to go on with and what a sweep is to tune; `tuned`, a name, where it was applied.
+    All settings but the folder to go on with and what a sweep is to tune; `tuned`, a name, where it was applied. A
+    value from an environment variable, which may be a secret, stays the interpolation that it was (`${oc.env:NAME}`),
+    except where it decides what the run is.
     """
     values: Any = OmegaConf.to_container(cfg, resolve=True)
+    written: Any = OmegaConf.to_container(cfg, resolve=False)
     for name in ("resume", "tune"):
         values.pop(name, None)
     if not isinstance(values.get("tuned"), str):
         values.pop("tuned", None)
-    return values
+    return {
+        name: _without_secrets(value, written[name], written, name) if name in NOT_OF_THE_RUN else value
+        for name, value in values.items()
+    }
+
+
+def _without_secrets(value: Any, written: Any, cfg: dict[str, Any], name: str) -> Any:
+    """A setting, or a group of them, with each value that comes from the environment as it is written."""
+    if isinstance(value, dict) and isinstance(written, dict):
+        return {key: _without_secrets(value[key], written[key], cfg, f"{name}.{key}") for key in value}
+    if isinstance(value, list) and isinstance(written, list):
+        return [_without_secrets(*pair, cfg, name) for pair in zip(value, written, strict=True)]
+    return written if name not in OF_THE_TRAINER and _from_environment(written, cfg) else value
+
+
+def _from_environment(written: Any, cfg: dict[str, Any]) -> bool:
+    """Whether a value, as it is written, is read from the environment, be it by way of other settings."""
+    if not isinstance(written, str) or not INTERPOLATION.search(written):
+        return False
+    flat = flattened(cfg)
+    others = (flat.get(name) for name in re.findall(r"\$\{([\w.]+)\}", written))
+    return "oc.env" in written or any(_from_environment(other, cfg) for other in others)
 
 
 def check(cfg: DictConfig) -> None:

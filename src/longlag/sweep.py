@@ -1,6 +1,7 @@
 """The cells of a sweep: run one after another or side by side, watched, and summed up at the end. Needs no torch."""
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -13,11 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from longlag import records, resume, tuned, tuning
+from longlag.files import leave_nothing, missing
 from longlag.records import Record
 from longlag.settings import plain
 
@@ -248,14 +250,21 @@ def _duration(seconds: float) -> str:
 
 
 def job(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell) -> JobReturn:
-    """Run a cell as Hydra runs a job."""
-    return run_job(
-        hydra_context=hydra_context,
-        task_function=task_function,
-        config=cell.config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+    """Run a cell as Hydra runs a job, in the folder where it was begun; one that is refused leaves no folder behind."""
+    folder, config = cell.folder, cell.config.copy()
+    with read_write(config.hydra), open_dict(config):
+        config.hydra.sweep.subdir = os.path.relpath(folder, config.hydra.sweep.dir)
+    made = missing(folder)
+    try:
+        return run_job(
+            hydra_context=hydra_context,
+            task_function=task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    finally:
+        leave_nothing(made)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from longlag.records import write_text
-from longlag.report.cells import flattened
+from longlag.records.identity import flattened
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ PRESETS = cli.CONF / "experiment" / GROUP
 
 
 class Preset(NamedTuple):
-    """A preset as Hydra composes it: the figure it states, and the hash of its configuration, which its run has too."""
+    """A preset as Hydra composes it: the figure it states, and what its run is found by (`records.begun_hash`)."""
 
     published: Published
-    config_hash: str
+    begun_hash: str
 
 
 def presets() -> dict[str, Preset]:
@@ -35,7 +35,7 @@ def presets() -> dict[str, Preset]:
 def _preset(name: str) -> Preset:
     config = plain(hydra.compose("config", [f"experiment={GROUP}/{name}"]))
     try:
-        return Preset(Published.of(config["published"]), records.config_hash(config))
+        return Preset(Published.of(config["published"]), records.begun_hash(config))
     except ValueError as error:
         raise ValueError(f"{GROUP}/{name}: {error}") from error
 
@@ -103,5 +103,5 @@ def run(names: Iterable[str], folder: Path, go_on: bool = False, workers: int | 
 def results(folder: Path, known: Mapping[str, Preset], names: Iterable[str]) -> dict[str, Record | None]:
     """The record of each preset's run below a folder; None where there is none that can be read."""
     there = resume.index(folder)
-    hashes = {name: known[name].config_hash for name in names}
+    hashes = {name: known[name].begun_hash for name in names}
     return {name: resume.begun(there[asked]) if asked in there else None for name, asked in hashes.items()}

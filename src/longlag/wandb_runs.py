@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import wandb
 
@@ -66,7 +66,8 @@ def start(mode: str, timeout: float, folder: str | Path, tell: bool = True, **gi
 def named(record: Record) -> dict[str, Any]:
     """For `wandb.init`: the name, the type and the configuration of a run."""
     name = f"{record['model']}-{record['task']}-lag{record['lag']}-seed{record['seed']}"
-    return {"name": name, "job_type": "run", "config": {key: record[key] for key in MIRRORED}}
+    every: Mapping[str, Any] = cast("Any", record)
+    return {"name": name, "job_type": "run", "config": {key: every[key] for key in MIRRORED}}
 
 
 def run_id(folder: Path, record: Record) -> str:
@@ -93,8 +94,9 @@ def add_picture(folder: Path, record: Record, picture: Path, where: str) -> None
 
 def log_record(run: Any, record: Record, pictures: Iterable[Path] = ()) -> None:
     """The lag curve, the gradients, the pictures, the generated text, and the record as the run's summary."""
+    every: Mapping[str, Any] = cast("Any", record)
     for kind, axis in AXES.items():
-        numbers = [{name: value for name, value in point.items() if _number(value)} for point in record[kind]]
+        numbers = [{name: value for name, value in point.items() if _number(value)} for point in every[kind]]
         for name in sorted({name for point in numbers for name in point} - {axis}):
             run.define_metric(f"{kind}/{name}", step_metric=f"{kind}/{axis}")
         for point in numbers:
@@ -103,9 +105,9 @@ def log_record(run: Any, record: Record, pictures: Iterable[Path] = ()) -> None:
         run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
     if sample := record["example"].get("sample"):
         run.log({"example/sample": wandb.Table(columns=list(sample), data=[list(sample.values())])})
-    summary = {name: record[name] for name in SINGLE}
+    summary = {name: every[name] for name in SINGLE}
     for group in ("test", "cost"):
-        summary |= {f"{group}/{name}": value for name, value in record[group].items()}
+        summary |= {f"{group}/{name}": value for name, value in every[group].items()}
     run.summary.update(summary)
 
 

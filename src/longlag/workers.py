@@ -185,5 +185,6 @@ def blame(cell: Cell, error: OSError) -> None:
     if record["status"] not in resume.ENDED:
         folder.mkdir(parents=True, exist_ok=True)
         stopped = isinstance(error, InterruptedError)
-        status, said = ("interrupted", str(error)) if stopped else ("failed", f"{type(error).__name__}: {error}")
-        records.write(record | {"status": status, "error": said}, folder)
+        record["status"] = "interrupted" if stopped else "failed"
+        record["error"] = str(error) if stopped else f"{type(error).__name__}: {error}"
+        records.write(record, folder)

@@ -7,7 +7,7 @@ from conftest import compose
 
 from longlag.measure.gates import has_gates, replay
 from longlag.run import make_network, make_task
-from longlag.stream import fixed_batches
+from longlag.stream import Seeds, fixed_batches
 
 GATED = ("lstm", "gru", "lstm_scratch", "lstm_1997", "lstm_peephole", "gru_scratch")
 
@@ -22,7 +22,7 @@ def made(model: str, *overrides: str):
 @pytest.mark.parametrize("model", GATED)
 def test_every_layer_and_every_gate_is_there(model):
     network, task = made(model)
-    layers = replay(network, task, seed=0)
+    layers = replay(network, task, Seeds(0))
     assert len(layers) == 2
     top = layers[-1].values
     gates = [value for name, value in top.items() if name in "ifozr"]
@@ -33,8 +33,8 @@ def test_every_layer_and_every_gate_is_there(model):
 def test_values_are_those_of_the_cell():
     """h_t = o_t tanh(C_t) for every unit, whatever their order."""
     network, task = made("lstm")
-    layer = replay(network, task, seed=0)[-1]
-    batch = next(fixed_batches(task, "val", seed=0, sequences=1))
+    layer = replay(network, task, Seeds(0))[-1]
+    batch = next(fixed_batches(task, "val", Seeds(0), sequences=1))
     with torch.no_grad():
         hidden = network.core(network.read_in(batch.inputs))[0]
     h = layer.values["o"] * np.tanh(layer.values["C"])
@@ -43,14 +43,14 @@ def test_values_are_those_of_the_cell():
 
 def test_units_stand_from_short_to_long_time_constants():
     network, task = made("lstm")
-    for layer in replay(network, task, seed=0):
+    for layer in replay(network, task, Seeds(0)):
         assert (np.diff(layer.time_constants) >= 0).all()
         np.testing.assert_allclose(layer.time_constants, 1 / (1 - layer.values["f"].mean(axis=0)))
 
 
 def test_symbols_marker_and_question_are_named():
     network, task = made("gru", "task.payload=3")
-    landmarks = replay(network, task, seed=0)[0].landmarks
+    landmarks = replay(network, task, Seeds(0))[0].landmarks
     assert [landmarks[step] in "abcdefgh" for step in range(3)] == [True] * 3
     assert landmarks[11] == ">"
     assert [landmarks[step] for step in (12, 13, 14)] == ["?"] * 3
@@ -62,7 +62,7 @@ def test_without_gates(model):
     network, task = made(model)
     assert not has_gates(network.core)
     with pytest.raises(ValueError, match="has no gates to show"):
-        replay(network, task, seed=0)
+        replay(network, task, Seeds(0))
 
 
 @pytest.mark.parametrize(

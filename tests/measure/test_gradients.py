@@ -14,7 +14,7 @@ from longlag.models.lstm_scratch import LSTMScratch
 from longlag.models.rnn import RNN
 from longlag.models.transformer import Transformer
 from longlag.network import Network
-from longlag.stream import fixed_batches
+from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.adding import Adding
 from longlag.tasks.copy import Copy
 
@@ -77,7 +77,7 @@ def connect(task: Copy, make: type[nn.Module], **knobs: object) -> Network:
 
 def profile(network: Network, task: Copy) -> dict[int, float | None]:
     """log10 g(k) at each distance k."""
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     points = gradient_over_distance(network, task, batch, step=7).points
     assert {point["step"] for point in points} == {7}
     return {point["distance"]: point["log10_norm"] for point in points}
@@ -96,7 +96,7 @@ def test_linear_recurrence(a):
 @pytest.mark.parametrize("a", [0.5, 0.9, 1.0])
 def test_state_of_a_linear_recurrence(a):
     task = Copy(1000)
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     measured = gradient_over_distance(connect(task, Accumulator, a=a), task, batch, 0)
     assert list(measured.states) == [0, *(2**power for power in range(10)), 1000]
     for distance, norm in measured.states.items():
@@ -107,7 +107,7 @@ def test_state_of_a_linear_recurrence(a):
 
 def test_each_sequence_counts_from_its_own_step():
     task = Adding(50)
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     batch = batch._replace(steps=torch.tensor([[20], [31], [49], [40]]))
     measured = gradient_over_distance(connect(task, Accumulator, a=0.8), task, batch, 0)
     assert list(measured.states) == [0, 1, 2, 4, 8, 16, 20]
@@ -119,7 +119,7 @@ def test_each_sequence_counts_from_its_own_step():
 def test_state_gradient_of_the_lstm_is_that_of_h_and_c_together(layers):
     task = Copy(30)
     network = connect(task, LSTMScratch, hidden_size=8, num_layers=layers, init="chrono", t_max=30).double()
-    (batch,) = fixed_batches(task, "val", 0, 1)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 1)
     measured = gradient_over_distance(network, task, batch, 0)
     embedded = network.read_in(batch.inputs).double()
     s = int(batch.steps[0, 0])
@@ -137,7 +137,7 @@ def test_state_gradient_keeps_its_bound():
     network = connect(task, RNN, hidden_size=32, init="torch")
     with torch.no_grad():
         network.core.weight_hh_l0 *= 0.9 / torch.linalg.matrix_norm(network.core.weight_hh_l0, 2)
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     states = gradient_over_distance(network, task, batch, 0).states
     for distance, norm in states.items():
         assert norm <= states[0] + distance * math.log10(0.9) + 1e-9, distance
@@ -148,7 +148,7 @@ def test_bare_attention_is_even():
     task = Copy(300)
     network = connect(task, Attention)
     norms = profile(network, task)
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     wrong = torch.softmax(network(batch.inputs, batch.steps)[:, 0], -1) - nn.functional.one_hot(batch.targets[:, 0], 8)
     at_output = (wrong @ network.read_out.weight).norm(dim=-1).mean().item()
     assert list(norms.values()) == pytest.approx([math.log10(at_output / 301)] * len(norms), abs=1e-4)
@@ -158,7 +158,7 @@ def test_bare_attention_is_even():
 def test_chrono_has_the_time_constant_it_is_given(make):
     t_max = 60
     task = Copy(3 * t_max)
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     network = connect(task, make, hidden_size=64, init="chrono", t_max=t_max)
     norms = gradient_over_distance(network, task, batch, 0).norms
     distances = torch.arange(t_max, 3 * t_max + 1)
@@ -169,7 +169,7 @@ def test_chrono_has_the_time_constant_it_is_given(make):
 @pytest.mark.parametrize(("a", "half_life", "horizon"), [(0.5, 1.0, 9), (0.9, 6.5788, 65), (0.99, 68.968, 100)])
 def test_scalars_of_a_linear_recurrence(a, half_life, horizon):
     task = Copy(100)
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     scalars = gradient_over_distance(connect(task, Linear, a=a), task, batch, step=7).scalars
     assert scalars == {
         "step": 7,
@@ -269,14 +269,14 @@ def test_written_out_lstm_has_torchs_profile():
     stock, ours = (connect(task, make, hidden_size=16, num_layers=2) for make in (LSTM, LSTMScratch))
     ours.load_state_dict(stock.state_dict())
     assert profile(ours, task) == pytest.approx(profile(stock, task), abs=1e-8)
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     by_state = [gradient_over_distance(network, task, batch, 0).states for network in (ours, stock)]
     assert by_state[0] == pytest.approx(by_state[1], abs=1e-8)
 
 
 def test_a_core_without_a_state_has_no_state_gradient():
     task = Copy(10)
-    (batch,) = fixed_batches(task, "val", 0, 4)
+    (batch,) = fixed_batches(task, "val", Seeds(0), 4)
     measured = gradient_over_distance(connect(task, Transformer), task, batch, 0)
     assert measured.states == {}
     assert set(measured.points[0]) == {"step", "distance", "log10_norm"}

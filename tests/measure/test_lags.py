@@ -6,7 +6,7 @@ import torch
 from longlag.measure.lags import default_lags, over_lags, score
 from longlag.models.rnn import RNN
 from longlag.network import Network
-from longlag.stream import fixed_batches
+from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.copy import Copy
 
 TASK = Copy(lag=10, payload=2)
@@ -29,31 +29,31 @@ def test_default_lags(lag, payload):
 
 
 def test_lags_are_sorted_and_unique(network):
-    curve = over_lags(network, TASK, [20, 5, 10, 5], seed=0, sequences=16)
+    curve = over_lags(network, TASK, [20, 5, 10, 5], Seeds(0), sequences=16)
     assert [point["lag"] for point in curve] == [5, 10, 20]
 
 
 def test_each_point_is_the_score_there_with_its_chance(network):
     told = []
-    curve = over_lags(network, TASK, [5, 20], seed=3, sequences=16, tell=told.append)
+    curve = over_lags(network, TASK, [5, 20], Seeds(3), sequences=16, tell=told.append)
     for point in curve:
-        figures = score(network, TASK.at_lag(point["lag"]), seed=3, sequences=16)
+        figures = score(network, TASK.at_lag(point["lag"]), Seeds(3), sequences=16)
         assert point == {"lag": point["lag"], **figures, "chance": 1 / 8, "sequences": 16}
     assert told == curve
 
 
 def test_same_seed_same_curve(network):
-    one, same, other = (over_lags(network, TASK, [5, 20], seed, sequences=16) for seed in (0, 0, 1))
+    one, same, other = (over_lags(network, TASK, [5, 20], Seeds(seed), sequences=16) for seed in (0, 0, 1))
     assert one == same
     assert one != other
 
 
 def test_score_is_the_mean_over_all_test_sequences(network):
-    batches = list(fixed_batches(TASK, "test", 0, 130))
+    batches = list(fixed_batches(TASK, "test", Seeds(0), 130))
     assert [len(batch.inputs) for batch in batches] == [128, 2]
     with torch.no_grad():
         measured = [TASK.measure(network(batch.inputs, batch.steps), batch) for batch in batches]
-    figures = score(network, TASK, 0, 130)
+    figures = score(network, TASK, Seeds(0), 130)
     assert tuple(figures) == (*TASK.measures, "accuracy_by_position")
     every = {name: torch.cat([values[name] for values in measured]) for name in TASK.measures}
     for name in TASK.measures:
@@ -64,7 +64,7 @@ def test_score_is_the_mean_over_all_test_sequences(network):
 def test_network_is_left_as_it_was(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     random_state = torch.get_rng_state()
-    over_lags(network, TASK, [5, 20], 0, 16)
+    over_lags(network, TASK, [5, 20], Seeds(0), 16)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), random_state)
@@ -73,5 +73,5 @@ def test_network_is_left_as_it_was(network):
 def test_lag_that_does_not_exist_is_refused_before_any_is_measured(network):
     told = []
     with pytest.raises(ValueError, match="at least payload"):
-        over_lags(network, TASK, [20, 2], 0, 16, told.append)
+        over_lags(network, TASK, [20, 2], Seeds(0), 16, told.append)
     assert not told

@@ -22,7 +22,7 @@ from longlag.models.rnn_scratch import RNNScratch
 from longlag.models.scratch import Scratch
 from longlag.network import Network
 from longlag.run import make_network, make_task
-from longlag.stream import generator
+from longlag.stream import Seeds
 from longlag.targets import OPTIMIZER, build
 from longlag.tasks.copy import Copy
 
@@ -234,7 +234,7 @@ def test_gradient_over_distance_is_that_of_torchs_layer(make, memory):
     stock = Network(task, partial(CORE[make], hidden_size=8))
     ours = Network(task, partial(make, hidden_size=8, memory=memory))
     ours.load_state_dict(stock.state_dict())
-    batch = task.batch(4, generator(0, "val", 0))
+    batch = task.batch(4, Seeds(0).generator("val", task.lag, 0))
     expected, found = (gradient_over_distance(network, task, batch, step=0) for network in (stock, ours))
     assert found.norms == pytest.approx(expected.norms, abs=1e-6)
     assert found.states == pytest.approx(expected.states, abs=1e-6)
@@ -277,7 +277,7 @@ def losses(*overrides: str, dtype: torch.dtype) -> list[float]:
     optimizer = build(cfg.optimizer, OPTIMIZER)(network.parameters())
     found = []
     for step in range(100):
-        batch = task.batch(32, generator(0, "train", step))
+        batch = task.batch(32, Seeds(0).generator("train", task.lag, step))
         loss = task.measure(network(batch.inputs, batch.steps), batch)["loss"].mean()
         optimizer.zero_grad()
         loss.backward()

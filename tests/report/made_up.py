@@ -2,6 +2,21 @@
 
 from longlag import records
 
+CONFIG = {  # what every configuration has
+    "batch_size": 32,
+    "max_steps": 1000,
+    "model": {},
+    "lag_mode": {},
+    "optimizer": {},
+    "trainer": {"devices": 1},
+    "logger": {},
+    "runtime": {"threads": 1},
+    "validation": {"every": 50, "sequences": 512},
+    "eval": {"lags": None, "sequences": 256},
+    "budget": {"sequences": None, "seconds": None, "give_up_at": None, "parameters": None},
+}
+NO_STATE = {"half_life": None, "state_log10_over_lag": None}
+
 
 def run(
     model: str = "lstm",
@@ -14,20 +29,21 @@ def run(
     **settings: object,
 ) -> records.Record:
     """A finished run, solved after `steps` or not at all, tested at half its lag, at its lag and at twice its lag."""
-    config = {"lag": lag, "seed": seed, "lr": 0.01, "task": {"solved_at": solved_at}, "validation": {"every": 50}}
-    config |= {"trainer": {"devices": 1}, "logger": {}, "runtime": {"threads": 1}} | settings
+    config = {"lag": lag, "seed": seed, "lr": 0.01, "task": {"solved_at": solved_at}, "stream": 2, **CONFIG} | settings
     accuracy = (0.2 if steps is None else 1.0) if accuracy is None else accuracy
     tested = [(lag // 2, accuracy), (lag, accuracy), (2 * lag, 0.1)]
     return records.new(config, model, task) | {
         "status": "finished",
         "solved": steps is not None,
         "steps_to_solve": steps,
-        "test": {"accuracy": accuracy, "loss": 0.5, "chance": 0.125},
-        "lag_curve": [{"lag": at, "accuracy": score, "chance": 0.125} for at, score in tested],
+        "test": {"accuracy": accuracy, "loss": 0.5, "chance": 0.125, "sequences": 256},
+        "lag_curve": [
+            {"lag": at, "accuracy": score, "loss": 0.5, "chance": 0.125, "sequences": 256} for at, score in tested
+        ],
         "gradient": profile(0, {0: -1.0, 1: -1.5, lag: -3.5}) + profile(9, {0: -1.0, 1: -1.0, lag: -2.0}),
         "gradient_scalars": [
-            {"step": 0, "log10_over_lag": -2.5, "decades_per_step": 0.025, "horizon": lag},
-            {"step": 9, "log10_over_lag": -1.0, "decades_per_step": 0.01, "horizon": lag},
+            {"step": 0, "log10_over_lag": -2.5, "decades_per_step": 0.025, "horizon": lag, **NO_STATE},
+            {"step": 9, "log10_over_lag": -1.0, "decades_per_step": 0.01, "horizon": lag, **NO_STATE},
         ],
         "cost": {"parameters": 4417, "seconds": 30.4},
     }

@@ -55,7 +55,12 @@ def test_seeds_make_one_cell():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"runtime": {"threads": 8}}, {"trainer": {"devices": 2}}, {"logger": {"csv": 1}}, {"validation": {"every": 50.0}}],
+    [
+        {"runtime": {"threads": 8}},
+        {"trainer": {"devices": 2}},
+        {"logger": {"csv": 1}},
+        {"validation": {"every": 50.0, "sequences": 512}},
+    ],
 )
 def test_where_a_run_ran_and_how_a_number_is_written_make_no_other_cell(settings):
     assert len(cells([run(seed=0), run(seed=1, **settings)])) == 1
@@ -72,15 +77,23 @@ def test_cells_come_by_task_model_and_lag():
     ("settings", "ours", "theirs"),
     [
         ({"lr": 0.1}, "lr=0.01", "lr=0.1"),
-        ({"validation": {"every": 100}}, "validation.every=50", "validation.every=100"),
-        ({"trainer": {"precision": "64"}}, "trainer.precision=None", "trainer.precision=64"),
-        ({"extra": {"knob": 1}}, "", "extra.knob=1"),
+        ({"validation": {"every": 100, "sequences": 512}}, "validation.every=50", "validation.every=100"),
+        ({"trainer": {"precision": "64"}}, "trainer.precision=32-true", "trainer.precision=64-true"),
+        ({"extra": {"knob": 1}}, "extra.knob=null", "extra.knob=1"),
     ],
 )
 def test_settings_are_those_that_differ(settings, ours, theirs):
-    found = cells([run(), run(seed=1, **settings), run(lag=30, lr=5.0)])
-    assert [cell.settings for cell in found] == ["", ours, theirs]
-    assert found[2].name == f"lstm {theirs}"
+    found = cells([run(), run(seed=1, **settings), run(lag=30), run(model="gru", lr=5.0)])
+    assert [cell.settings for cell in found] == ["", ours, ours, theirs]
+    assert found[3].name == f"lstm {theirs}"
+
+
+def test_a_setting_has_one_name_at_every_lag():
+    """And what only changes with the lag has none."""
+    runs = [run(lag=10, lr=0.2), run(lag=30, lr=0.1), run(lag=30, lr=0.2), run(lag=100, lr=0.1, max_steps=9)]
+    assert [(cell.lag, cell.settings) for cell in cells(runs)] == [
+        (10, "lr=0.2"), (30, "lr=0.1"), (30, "lr=0.2"), (100, "lr=0.1"),
+    ]  # fmt: skip
 
 
 def test_the_optimiser_repeats_nothing():

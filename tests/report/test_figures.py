@@ -7,6 +7,7 @@ import sys
 from io import BytesIO
 
 import pytest
+from made_up import CONFIG
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -32,7 +33,7 @@ CURVE = [
 
 
 def record(points: int) -> records.Record:
-    config = {"lag": 10, "seed": 0, "trainer": {}}
+    config = {"lag": 10, "seed": 0, **CONFIG}
     return records.new(config, "lstm", "copy") | {"lag_curve": CURVE[:points]}
 
 

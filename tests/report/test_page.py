@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from made_up import CONFIG, NO_STATE
 
 from longlag import records
 from longlag.report.cells import find
@@ -21,7 +22,7 @@ VOID = {"meta", "img", "br", "line", "path", "circle"}
 
 
 def run(model: str = "lstm", lag: int = 100, seed: int = 0, accuracy: float = 1.0, task: str = "copy") -> dict:
-    config = {"lag": lag, "seed": seed, "max_steps": 1000, "batch_size": 32, "task": {"solved_at": 0.99}, "trainer": {}}
+    config = {"lag": lag, "seed": seed, "lr": 0.01, "stream": 2, "task": {"solved_at": 0.99}, **CONFIG}
     solved = accuracy >= 0.99
     gradient = [
         {"step": step, "distance": distance, "log10_norm": -1.0 - distance / 10}
@@ -33,15 +34,24 @@ def run(model: str = "lstm", lag: int = 100, seed: int = 0, accuracy: float = 1.
         "command": f"python train.py model={model} lag={lag} seed={seed}",
         "solved": solved,
         "steps_to_solve": 200 if solved else None,
-        "test": {"accuracy": accuracy, "loss": 0.5, "chance": 0.125},
-        "lag_curve": [{"lag": at, "accuracy": accuracy, "chance": 0.125, "loss": 0.5} for at in (10, 100, 200)],
+        "test": {"accuracy": accuracy, "loss": 0.5, "chance": 0.125, "sequences": 256},
+        "lag_curve": [
+            {"lag": at, "accuracy": accuracy, "chance": 0.125, "loss": 0.5, "sequences": 256} for at in (10, 100, 200)
+        ],
         "learning_curve": [
             {"step": 50, "accuracy": 0.2, "loss": 2.0},
             {"step": 100, "accuracy": accuracy, "loss": 0.5},
         ],
         "gradient": gradient,
         "gradient_scalars": [
-            {"step": 0, "log10_over_lag": -lag / 10, "decades_per_step": 0.1, "horizon": 30, "half_life": 3.0}
+            {
+                "step": 0,
+                "log10_over_lag": -lag / 10,
+                "decades_per_step": 0.1,
+                "horizon": 30,
+                "half_life": 3.0,
+                **NO_STATE,
+            }
         ],
         "cost": {"parameters": 4417, "seconds": 30.0, "peak_memory_bytes": 10**8, "tokens_per_second": 1e5},
         "environment": {"commit": "abc", "torch": "2"},
@@ -171,10 +181,8 @@ def test_gates_are_shown_where_a_run_has_them(tmp_path: Path):
     Outline(html)
 
 
-def test_old_records_and_gradients_below_resolution():
-    old = run()
-    for name in ("learning_curve", "gradient_scalars", "command"):
-        del old[name]
+def test_records_without_curves_and_gradients_below_resolution():
+    old = run() | {"learning_curve": [], "gradient_scalars": [], "command": None}
     old["gradient"][2]["log10_norm"] = None
     shown = charts(page([old], "t"))["Gradient over distance, lag 100: before and (dashed) after training"]
     assert shown["lines"][0]["ys"] == [-0.1, None, None]  # it ends there

@@ -4,6 +4,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from made_up import CONFIG
 from rich.console import Console, RenderableType
 
 from longlag import records
@@ -21,7 +22,7 @@ MEASURED = {"cost": COST, "test": TEST, "lag_curve": CURVE, "gradient": GRADIENT
 
 
 def record(**outcome: object) -> records.Record:
-    config = {"lag": 100, "seed": 0, "trainer": {}, "task": {"solved_at": 0.99}}
+    config = {"lag": 100, "seed": 0, "task": {"solved_at": 0.99}, **CONFIG}
     return records.new(config, "lstm", "copy") | {"status": "finished"} | outcome
 
 

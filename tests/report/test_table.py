@@ -203,7 +203,7 @@ def test_by_lag():
 
 def test_points():
     rows = list(csv.DictReader(io.StringIO(table.points([run()]))))
-    assert len(rows) == 3 * 2 + 6  # accuracy and chance at three lags, the gradient at three distances, twice
+    assert len(rows) == 3 * 3 + 6  # accuracy, loss and chance at three lags, the gradient at three distances, twice
     assert rows[0] == {
         "task": "copy", "model": "lstm", "settings": "", "lag": "100", "seed": "0", "curve": "lag_curve",
         "training step": "", "over": "lag", "at": "50", "measure": "accuracy", "value": "1.0",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from longlag.stream import fixed_batches
+from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.copy import FILLERS, Copy
 
 CHANCE = 1 / 8
@@ -113,7 +113,7 @@ def frozen_core_accuracy(task: Copy, gain: float) -> float:
 def recall(core: nn.RNN, task: Copy, split: str) -> tuple[Tensor, Tensor]:
     """States (sequences, hidden_size + 1) at the recall step, with a constant, and the symbol due there."""
     states, symbols = [], []
-    for batch in fixed_batches(task, split, seed=0, sequences=HELD_OUT):
+    for batch in fixed_batches(task, split, Seeds(0), sequences=HELD_OUT):
         _, last = core(nn.functional.one_hot(batch.inputs, task.tokens).float())
         states.append(nn.functional.pad(last[0], (0, 1), value=1.0).double())
         symbols.append(batch.targets[:, 0])

@@ -9,7 +9,7 @@ from conftest import compose
 from torch import Tensor, nn
 
 from longlag.run import make_task
-from longlag.stream import fixed_batches
+from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.task import Batch, Task
 
 HIDDEN = 64
@@ -52,14 +52,14 @@ def frozen_core(task: Task, gain: float, sequences: int = HELD_OUT) -> dict[str,
     torch.manual_seed(0)
     core = nn.RNN(task.tokens or task.features, HIDDEN, batch_first=True)
     nn.init.orthogonal_(core.weight_hh_l0, gain)
-    shown = list(fixed_batches(task, "train", 0, sequences))
+    shown = list(fixed_batches(task, "train", Seeds(0), sequences))
     states = torch.cat([seen(core, task, batch).flatten(0, 1) for batch in shown])
     due = torch.cat([wanted(task, batch) for batch in shown])
     ridge = RIDGE * len(states) * torch.eye(HIDDEN + 1, dtype=torch.float64)
     head = torch.linalg.solve(states.mT @ states + ridge, states.mT @ due)
     measured = [
         task.measure((seen(core, task, batch) @ head).float(), batch)
-        for batch in fixed_batches(task, "test", 0, sequences)
+        for batch in fixed_batches(task, "test", Seeds(0), sequences)
     ]
     return {name: torch.cat([one[name] for one in measured]) for name in task.measures}
 

@@ -1,5 +1,6 @@
 """What a run cost and what it ran on."""
 
+import os
 import platform
 import resource
 import subprocess
@@ -47,12 +48,14 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, machine, device, threads, and the commit where the code is a checkout."""
+    """Versions, machine, processor, device, threads, and the commit where the code is a checkout."""
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "commit": _commit(),
         "platform": platform.platform(),
+        "cpu": _processor(),
+        "cpu_count": os.cpu_count(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "malloc": malloc.in_use(),

@@ -12,7 +12,7 @@ from longlag.models.initialisation import GATES, KEEPING_GATE
 from longlag.models.lstm_scratch import LSTMScratch
 from longlag.models.scratch import Scratch, unrolled
 from longlag.network import Network
-from longlag.stream import fixed_batches
+from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.task import Task
 
 FROM_SCRATCH: dict[type[nn.Module], type[Scratch]] = {nn.LSTM: LSTMScratch, nn.GRU: GRUScratch}
@@ -34,14 +34,14 @@ class Replay(NamedTuple):
 
 
 @torch.no_grad()
-def replay(network: Network, task: Task, seed: int) -> list[Replay]:
+def replay(network: Network, task: Task, seeds: Seeds) -> list[Replay]:
     """Each layer over the first validation sequence.
 
     Raises:
         ValueError: where the core has no gates.
     """
     core = from_scratch(network.core)
-    batch = next(fixed_batches(task, "val", seed, 1))
+    batch = next(fixed_batches(task, "val", seeds, 1))
     landmarks = task.landmarks(batch.inputs[0]) | dict.fromkeys(batch.steps[0].tolist(), "?")
     network.eval()
     x = network.read_in(batch.inputs.to(next(network.parameters()).device))

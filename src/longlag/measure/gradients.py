@@ -1,6 +1,5 @@
 """The gradient over distance: how much of the loss at one step reaches the input, and the state, k steps earlier."""
 
-import copy
 import math
 from collections.abc import Iterable
 from itertools import pairwise
@@ -9,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
+from longlag.models.core_copies import without_dropout
 from longlag.network import Network, at_steps
 from longlag.tasks.task import Batch, Task
 
@@ -106,13 +105,7 @@ def scheduled(step: int) -> bool:
 
 def _probe(network: Network) -> Network:
     """A float64 copy in training mode (cuDNN and oneDNN give no gradient in the other), with dropout off."""
-    probe = copy.deepcopy(network).to("cpu", torch.float64).train()
-    for module in probe.modules():
-        if isinstance(module, _DropoutNd):
-            module.p = 0.0
-        elif isinstance(module, nn.RNNBase):
-            module.dropout = 0.0
-    return probe
+    return without_dropout(network).train()
 
 
 def _log10_norms(network: Network, task: Task, batch: Batch) -> tuple[list[float], dict[int, float]]:

@@ -8,7 +8,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from longlag.network import Network
-from longlag.stream import fixed_batches
+from longlag.records.schema import LagPoint
+from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.task import Task
 
 
@@ -25,7 +26,7 @@ def default_lags(task: Task) -> list[int]:
 
 
 @torch.no_grad()
-def score(network: Network, task: Task, seed: int, sequences: int) -> dict[str, Any]:
+def score(network: Network, task: Task, seeds: Seeds, sequences: int) -> dict[str, Any]:
     """Means of the task's measures over its first `sequences` test sequences; the network is left in eval mode.
 
     With them what the task derives from them, and, as `NAME_by_position`, a list of means at each scored step.
@@ -34,7 +35,7 @@ def score(network: Network, task: Task, seed: int, sequences: int) -> dict[str, 
     means = {name: MeanMetric(nan_strategy="disable", sync_on_compute=False).to(device) for name in task.measures}
     positions: dict[str, list[Tensor]] = {name: [] for name in task.by_position}
     network.eval()
-    for batch in fixed_batches(task, "test", seed, sequences):
+    for batch in fixed_batches(task, "test", seeds, sequences):
         batch = batch.to(device)  # noqa: PLW2901
         measured = task.measure(network(batch.inputs, batch.steps), batch)
         for name, values in measured.items():
@@ -50,25 +51,26 @@ def over_lags(
     network: Network,
     task: Task,
     lags: Iterable[int],
-    seed: int,
+    seeds: Seeds,
     sequences: int,
-    tell: Callable[[dict[str, Any]], None] = lambda _: None,
+    tell: Callable[[LagPoint], None] = lambda _: None,
     trained: dict[str, Any] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[LagPoint]:
     """The lag curve: at each lag the score, the chance beside it and the number of sequences behind it.
 
     Args:
         network: trained.
         task: what it was trained on.
         lags: where to test. Raises ValueError where the task cannot be made at one of them.
-        seed: of the run; the test stream's.
+        seeds: of the run.
         sequences: at each lag.
         tell: called with each point as it is measured.
         trained: the score of `task` itself, where it is known.
     """
-    curve = []
+    curve: list[LagPoint] = []
     for at in [task.on_curve(lag) for lag in sorted(set(lags))]:
-        figures = trained if trained and at is task else score(network, at, seed, sequences)
-        curve.append({"lag": at.lag, **figures, "chance": at.chance, "sequences": sequences})
-        tell(curve[-1])
+        figures = trained if trained and at is task else score(network, at, seeds, sequences)
+        point: Any = {"lag": at.lag, **figures, "chance": at.chance, "sequences": sequences}
+        curve.append(point)
+        tell(point)
     return curve

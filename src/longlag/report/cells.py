@@ -1,20 +1,17 @@
-"""The cells of a set of runs: runs of one configuration that differ in their seed. Needs no torch."""
+"""The groups of a set of runs: runs that differ in their seed alone. Needs no torch."""
 
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from longlag import records
-from longlag.records import Record
+from longlag.records import Record, identity
+from longlag.records.identity import TARGET
 
 log = logging.getLogger(__name__)
-
-NOT_ASKED = ("seed", "logger", "published", "runtime")  # of a configuration: what makes no other cell
-TARGET = "_target_"
-OF_THE_TRAINER = ("precision", "gradient_clip_val")  # what makes one
 
 
 class Cell(NamedTuple):
@@ -22,7 +19,7 @@ class Cell(NamedTuple):
 
     Attributes:
         task, model, lag: of all of them.
-        settings: those that other cells of the same task, model and lag have otherwise; empty where there are none.
+        settings: those that other groups of the same task and model have otherwise; empty where there are none.
         runs: one for each seed, of any status.
     """
 
@@ -34,7 +31,7 @@ class Cell(NamedTuple):
 
     @property
     def finished(self) -> list[Record]:
-        """The runs that came to their end."""
+        """The runs that finished."""
         return [run for run in self.runs if run["status"] == "finished"]
 
     @property
@@ -55,86 +52,105 @@ def find(folders: Iterable[str | Path]) -> list[Record]:
 
     Raises FileNotFoundError where a folder has none that can be read.
     """
-    found: dict[Path, Record] = {}
-    for folder in map(Path, folders):
-        here = {path.resolve(): record for path in sorted(folder.rglob(records.FILE)) for record in _readable(path)}
-        if not here:
-            raise FileNotFoundError(f"{folder} holds no run: there is no {records.FILE} below it that can be read")
-        found |= here
-    return _once(found)
+    every = {Path(str(run["folder"])).resolve(): run for folder in folders for run in found(Path(folder))}
+    return _once(every)
+
+
+def found(folder: Path) -> list[Record]:
+    """All records below a folder, each with its `folder`; one that cannot be read costs a warning.
+
+    Raises FileNotFoundError where there is none that can be read.
+    """
+    here = [record for path in sorted(folder.rglob(records.FILE)) for record in _readable(path)]
+    if not here:
+        raise FileNotFoundError(f"{folder} holds no run: there is no {records.FILE} below it that can be read")
+    return here
 
 
 def _once(found: dict[Path, Record]) -> list[Record]:
-    """Of runs of one configuration and seed a single one: a finished one if there is."""
+    """Of runs of one identity a single one: a finished one if there is."""
     kept: dict[Any, Record] = {}
     for path, record in found.items():
         run = record["config_hash"], record["model"], record["task"]
         if run in kept:
-            log.warning("%s repeats another run; one of them counts", records.shown(path.parent))
+            log.warning("%s repeats another run; one of them counts", records.shown(path))
         if run not in kept or record["status"] == "finished":
             kept[run] = record
     return list(kept.values())
 
 
-def cells(runs: Sequence[Record]) -> list[Cell]:
-    """The runs by task, model, lag and settings, in this order."""
-    families: dict[tuple[str, str, int], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        family = run["task"], run["model"], run["lag"]
-        families[family][json.dumps(_asked(run), sort_keys=True)].append(run)
-    return [
-        Cell(*family, _difference(asked, families[family]), same)
-        for family in sorted(families)
-        for asked, same in families[family].items()
-    ]
-
-
 def _readable(path: Path) -> Iterator[Record]:
     try:
-        yield records.read(path.parent) | {"folder": str(path.parent)}
-    except ValueError as error:
+        record = records.read(path.parent)
+        record["folder"] = str(path.parent)
+        yield record
+    except (OSError, ValueError) as error:
         log.warning("left out: %s", records.first_line(error))
 
 
-def _asked(run: Record) -> dict[str, Any]:
-    asked = {key: value for key, value in run["config"].items() if key not in NOT_ASKED}
-    asked["trainer"] = {key: asked["trainer"].get(key) for key in OF_THE_TRAINER}
-    return {key: _whole(value) for key, value in flattened(asked).items()}
+def cells(runs: Sequence[Record]) -> list[Cell]:
+    """The runs by task, model, lag and settings, in this order."""
+    families: dict[tuple[str, str], dict[tuple[int, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        same = json.dumps(identity.group(run["config"]), sort_keys=True)
+        families[run["task"], run["model"]][run["lag"], same].append(run)
+    return [
+        Cell(*family, lag, words, families[family][lag, same])
+        for family in sorted(families)
+        for (lag, same), words in sorted(names(families[family]).items(), key=lambda named: named[0][0])
+    ]
 
 
-def _whole(value: Any) -> Any:
-    """0.0 and 0 are one setting."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def names(family: Iterable[tuple[int, str]]) -> dict[tuple[int, str], str]:
+    """Groups of one task and model, by lag and identity (JSON), each with the settings that tell it from the others.
+
+    At one lag no two have the same name. What differs at one lag is named at all of them, so that a setting has one
+    name along a curve; what only changes with the lag, as the lag itself does, is not.
+    """
+    groups = {(lag, same): json.loads(same) for lag, same in family}
+    at_lag: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for (lag, _), ours in groups.items():
+        at_lag[lag].append(ours)
+    differ = sorted({key for same_lag in at_lag.values() for key in identity.differing(same_lag)})
+    short = {group: _in_words(ours, differ, groups.values()) for group, ours in groups.items()}
+    if len({(lag, words) for (lag, _), words in short.items()}) == len(short):
+        return short
+    return {group: " ".join(_exactly(key, ours) for key in differ) for group, ours in groups.items()}
 
 
-def _difference(asked: str, family: Iterable[str]) -> str:
-    """The settings of a cell that others of the same task, model and lag have otherwise.
+def _exactly(key: str, ours: Mapping[str, Any]) -> str:
+    return f"{key}={json.dumps(ours.get(key))}"
+
+
+def _in_words(ours: Mapping[str, Any], differ: Sequence[str], groups: Iterable[Mapping[str, Any]]) -> str:
+    """The settings that differ, as short as they are clear.
 
     `lr` speaks for an `optimizer.lr` that is the same, and the name of what is made, `lag_mode=Uniform`, for those
     settings that others have no use for.
     """
-    ours, all_of_them = json.loads(asked), [json.loads(other) for other in family]
-    varies = [key for key in ours if any(_otherwise(other, ours, key) for other in all_of_them)]
-    heads = {key: key.rpartition(".")[2] for key in varies}
-    said = [key for key, head in heads.items() if key == head or head not in ours or ours[head] != ours[key]]
-    return " ".join(f"{key.removesuffix('.' + TARGET)}={_short(key, ours[key])}" for key in said)
+    every = list(groups)
+    said = [key for key in differ if not _implied(key, ours) and any(_otherwise(other, ours, key) for other in every)]
+    return " ".join(f"{key.removesuffix('.' + TARGET)}={_value(key, ours)}" for key in said)
 
 
-def _otherwise(other: dict[str, Any], ours: dict[str, Any], key: str) -> bool:
-    """Whether a setting is another one there; one of something else is not to be compared."""
+def _implied(key: str, ours: Mapping[str, Any]) -> bool:
+    """Whether a setting repeats another one, as `optimizer.lr` repeats `lr`."""
+    head = key.rpartition(".")[2]
+    return head != key and head in ours and ours[head] == ours.get(key)
+
+
+def _otherwise(other: Mapping[str, Any], ours: Mapping[str, Any], key: str) -> bool:
+    """Whether a setting is another one there; a setting of something else is not to be compared."""
     made = f"{key.rpartition('.')[0]}.{TARGET}"
     same_kind = key == made or other.get(made) == ours.get(made)
-    return same_kind and other.get(key) != ours[key]
+    return same_kind and other.get(key) != ours.get(key)
 
 
-def _short(key: str, value: Any) -> Any:
-    """Of what is made, its name."""
-    return str(value).rpartition(".")[2] if key.endswith(TARGET) else value
+def _value(key: str, ours: Mapping[str, Any]) -> str:
+    """Of what is made, its name; where a setting is left out, the value at which it does nothing."""
+    value = ours.get(key, identity.neutral(key))
+    return str(value).rpartition(".")[2] if key.endswith(TARGET) and value is not None else _plain(value)
 
 
-def flattened(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def _plain(value: Any) -> str:
+    return "null" if value is None else str(value)

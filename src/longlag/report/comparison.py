@@ -49,12 +49,15 @@ def _accuracy(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
         colour, marker = styles[name]
         if len(lags) > 1:
             means = {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in ours}
-            points = [{"lag": cell.lag} | run["test"] for cell in ours for run in cell.finished]
+            points = [
+                (cell.lag, run["test"]["accuracy"], run["test"]["chance"]) for cell in ours for run in cell.finished
+            ]
         else:
             means = tested_at(ours[0].finished)
-            points = [point for run in ours[0].finished for point in run["lag_curve"]]
-        seeds = [(point["lag"], point["accuracy"]) for point in points]
-        chance |= {point["lag"]: point["chance"] for point in points}
+            curves = [point for run in ours[0].finished for point in run["lag_curve"]]
+            points = [(point["lag"], point["accuracy"], point["chance"]) for point in curves]
+        seeds = [(lag, accuracy) for lag, accuracy, _ in points]
+        chance |= {lag: level for lag, _, level in points}
         _band(axes, means, colour)
         axes.plot(*zip(*seeds, strict=True), marker, color=colour, alpha=0.25, markersize=3, linestyle="none")
         values = [estimate.value for estimate in means.values()]

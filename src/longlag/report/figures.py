@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uniplot
 from matplotlib import colormaps
@@ -93,7 +93,8 @@ def decades(record: Record, what: str) -> dict[int, dict[int, float]]:
     rows: dict[int, dict[int, float]] = defaultdict(dict)
     for point in sorted(record["gradient"], key=lambda point: (point["step"], point["distance"])):
         if what in point:
-            rows[point["step"]][point["distance"]] = math.nan if point[what] is None else point[what]
+            norm = cast("Any", point)[what]
+            rows[point["step"]][point["distance"]] = math.nan if norm is None else norm
     return {step: {distance: norm - row[0] for distance, norm in row.items()} for step, row in rows.items()}
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from longlag.records import Record, write_text
+from longlag.records.identity import flattened
 from longlag.report import gates, panels, table
-from longlag.report.cells import Cell, cells, flattened
+from longlag.report.cells import Cell, cells
 from longlag.report.charts import Chart, figure
 from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
 
@@ -90,7 +91,7 @@ def _unequal(runs: Sequence[Record], task: str) -> Iterator[str]:
     sizes = sorted({run["cost"]["parameters"] for run in runs})
     if sizes[-1] > 1.1 * sizes[0]:
         yield _warning(f"{task}: the models differ in size, from {sizes[0]:,} to {sizes[-1]:,} parameters.")
-    budgets = sorted({run["config"].get("max_steps", 0) * run["config"].get("batch_size", 0) for run in runs})
+    budgets = sorted({run["config"]["max_steps"] * run["config"]["batch_size"] for run in runs})
     tuned, every = ({run["model"] for run in runs if run["config"].get("tuned") or some} for some in (False, True))
     if tuned and tuned < every:
         yield _warning(f"{task}: tuned was {', '.join(sorted(tuned))}; not {', '.join(sorted(every - tuned))}.")
@@ -226,7 +227,7 @@ def _what_was_run(runs: Sequence[Record]) -> str:
     parts.append(
         "<h3>Versions and hardware</h3>" + _list(f"{number} runs: {where}" for where, number in places.items())
     )
-    commands = [str(run["command"]) for run in runs if run.get("command")]
+    commands = [str(run["command"]) for run in runs if run["command"]]
     parts.append(f"<details><summary>The command of each run</summary>{_list(commands)}</details>")
     return "".join(parts)
 

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from longlag.records import Record
 from longlag.report.cells import Cell
@@ -85,7 +85,7 @@ def learning(cells: Sequence[Cell], style: Styles) -> Chart:
     lines, lag = [], max(cell.lag for cell in cells)
     for name, ours in _by_name(cells, lag).items():
         for number, run in enumerate(ours[0].finished):
-            points = [(at["step"], at["accuracy"]) for at in run.get("learning_curve", [])]
+            points = [(at["step"], at["accuracy"]) for at in run["learning_curve"]]
             lines.append(Line(name if number == 0 else "", style[name], points))
     return Chart(f"Learning curves, lag {lag}", "training step", "validation accuracy", lines, "linear", y_range=(0, 1))
 
@@ -140,5 +140,5 @@ def _cost(title: str, y: str, cells: Sequence[Cell], style: Styles, of: Callable
 
 
 def _median_cost(key: str, runs: Sequence[Record]) -> float | None:
-    values = [run["cost"][key] for run in runs if run["cost"].get(key) is not None]
+    values = [value for run in runs if (value := cast("Any", run["cost"]).get(key)) is not None]
     return statistics.median(values) if values else None

@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from longlag.records import Record
-from longlag.report.cells import TARGET, flattened
+from longlag.records.identity import TARGET, flattened
+from longlag.report import markdown as md
 from longlag.report.statistics import mean
 
 
@@ -64,9 +65,8 @@ def terminal(table: Pivot) -> Table:
 
 def markdown(table: Pivot) -> str:
     """As a Markdown table."""
-    lines = [[*table.down, *_titles(table)], ["---"] * (len(table.down) + len(table.columns))]
-    lines += [[*(f"`{name}`" for name in names), *entries] for names, entries in table.rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    header = map(md.cell, [*table.down, *_titles(table)])
+    return md.table(list(header), ([*map(md.code, names), *map(md.cell, entries)] for names, entries in table.rows))
 
 
 def _titles(table: Pivot) -> list[str]:
@@ -80,7 +80,7 @@ def _titles(table: Pivot) -> list[str]:
 def _value(run: Record, name: str) -> str:
     """Of a setting, in words."""
     if name in ("model", "task"):
-        return str(run[name])
+        return run["model"] if name == "model" else run["task"]
     settings = flattened(run["config"])
     made = settings.get(f"{name}.{TARGET}")
     if made is None and name not in settings:

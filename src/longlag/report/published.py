@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from longlag.records import Record
+from longlag.report import markdown as md
 
 AGREES, BETTER, DIFFERS, FAILED, NOT_RUN = "agrees", "better", "differs", "failed", "not run"
 SIDES = ("lower", "higher", None)
@@ -158,9 +159,7 @@ def remarks(judgements: Iterable[Judgement]) -> dict[str, list[str]]:
 
 def markdown(judgements: Sequence[Judgement]) -> str:
     """The table and the remarks, as a page has them."""
-    lines = [COLUMNS, ("---",) * len(COLUMNS)]
-    lines += [(f"`{name}`", *rest) for name, *rest in map(_row, judgements)]
-    table = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    table = md.table(COLUMNS, ([md.code(name), *map(md.cell, rest)] for name, *rest in map(_row, judgements)))
     said = (f"- {', '.join(f'`{name}`' for name in names)}: {words}\n" for words, names in remarks(judgements).items())
     return table + "\n" + "".join(said)
 

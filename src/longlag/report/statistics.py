@@ -5,7 +5,7 @@ A set is the runs of one cell that differ in their seed. What too few seeds cann
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from scipy.stats import binomtest, bootstrap, permutation_test, trim_mean
@@ -51,7 +51,8 @@ def median_to_solve(records: Sequence[Record], what: str = "steps_to_solve") -> 
         what: `steps_to_solve`, `sequences_to_solve` or `seconds_to_solve`.
     """
     _some(records)
-    taken = [float("inf") if record[what] is None else float(record[what]) for record in records]
+    found = [cast("Any", record)[what] for record in records]
+    taken = [float("inf") if value is None else float(value) for value in found]
     median = statistics.median(taken)
     return None if median == float("inf") else median
 

@@ -1,7 +1,7 @@
 """What a run came to, for the terminal. Needs no torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from longlag.records import FILE, Record, shown
+from longlag.records.schema import LagPoint
 from longlag.report.figures import PICTURES, terminal_lag_curve
 
 
@@ -45,13 +46,18 @@ def table(record: Record) -> Table:
     return rows
 
 
-def lag_table(curve: list[dict[str, Any]]) -> Table:
+def lag_table(curve: Sequence[LagPoint]) -> Table:
     """A lag curve in numbers."""
     rows = Table("lag", "accuracy", "chance", "loss", "sequences")
     for point in curve:
-        figures = f"{point['accuracy']:.3f}", f"{point['chance']:.3f}", f"{point['loss']:.4f}"
+        figures = f"{point['accuracy']:.3f}", f"{point['chance']:.3f}", _loss(point["loss"])
         rows.add_row(str(point["lag"]), *figures, str(point["sequences"]))
     return rows
+
+
+def _loss(value: float | None) -> str:
+    """A loss in words; one that is not finite is stored as null."""
+    return "not finite" if value is None else f"{value:.4f}"
 
 
 def _rows(record: Record) -> list[tuple[str, str]]:
@@ -59,7 +65,7 @@ def _rows(record: Record) -> list[tuple[str, str]]:
     rows = [("status", _status(record))]
     if test:
         rows.append(("test accuracy", f"{test['accuracy']:.3f}   (chance {test['chance']:.3f})"))
-        rows.append(("test loss", f"{test['loss']:.4f}   (without memory {test['memoryless_loss']:.4f})"))
+        rows.append(("test loss", f"{_loss(test['loss'])}   (without memory {_loss(test.get('memoryless_loss'))})"))
         if "bits_per_character" in test:
             rows.append(("", f"{test['bits_per_character']:.3f} bits per character"))
         if len(positions := test.get("accuracy_by_position", [])) > 1:
@@ -77,7 +83,7 @@ def _status(record: Record) -> str:
     if record["status"] != "finished":
         return f"{record['status']}: {record['error']}"
     if not record["solved"]:
-        wanted = record["config"].get("task", {}).get("solved_at")
+        wanted = record["config"]["task"].get("solved_at")
         return "finished" if wanted is None else f"not solved: validation accuracy below {wanted}"
     seconds = f"{record['seconds_to_solve']:.0f} s"
     return f"solved at step {record['steps_to_solve']} ({record['sequences_to_solve']:,} sequences, {seconds})"

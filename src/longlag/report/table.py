@@ -1,16 +1,15 @@
 """The table of a set of runs: a row for each cell, over its seeds. Reads records alone; needs no torch."""
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from rich.markup import escape
 from rich.table import Table
 
 from longlag.records import Record
+from longlag.report import markdown as md
 from longlag.report.cells import Cell, cells
 from longlag.report.statistics import Estimate, accuracy_horizon, mean, median, median_to_solve, success_rate
 
@@ -72,18 +71,17 @@ def terminal(table: Sequence[Row]) -> Table:
 
 def markdown(table: Sequence[Row]) -> str:
     """As a Markdown table."""
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *([text(row, column) for column in COLUMNS] for row in table)]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return md.table(list(COLUMNS), ([md.cell(text(row, column)) for column in COLUMNS] for row in table))
 
 
 def comma_separated(table: Sequence[Row]) -> str:
     """As CSV, with a header: plain numbers, an interval's ends and what changed in columns of their own."""
-    return _csv(list(numbers(dict.fromkeys(COLUMNS))), map(numbers, table))
+    return md.comma_separated(list(numbers(dict.fromkeys(COLUMNS))), map(numbers, table))
 
 
 def points(runs: Sequence[Record]) -> str:
     """Every point of every curve of every run, as CSV, one a line."""
-    return _csv(list(POINT), (dict(zip(POINT, point, strict=True)) for point in _points(runs)))
+    return md.comma_separated(list(POINT), (dict(zip(POINT, point, strict=True)) for point in _points(runs)))
 
 
 def matrix(runs: Sequence[Record]) -> dict[tuple[str, str], dict[int, dict[int, Estimate]]]:
@@ -115,13 +113,13 @@ def by_lag(runs: Sequence[Record]) -> str:
     if len({cell.task for cell in finished}) != 1:
         raise ValueError("a table by lag is of the finished runs of one task")
     lags = sorted({cell.lag for cell in finished})
-    lines = [["model", *map(str, lags), f"log10 g({lags[-1]})/g(0)"], ["---"] * (len(lags) + 2)]
+    rows = []
     for name in dict.fromkeys(cell.name for cell in finished):
         ours = {cell.lag: cell for cell in finished if cell.name == name}
         row = [_score(ours[lag]) if lag in ours else "" for lag in lags]
         start = _change(ours[lags[-1]].finished, "log10_over_lag") if lags[-1] in ours else None
-        lines.append([f"`{name}`", *row, "" if start is None or start.before is None else f"{start.before:.1f}"])
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        rows.append([md.code(name), *row, "" if start is None or start.before is None else f"{start.before:.1f}"])
+    return md.table(["model", *map(str, lags), f"log10 g({lags[-1]})/g(0)"], rows)
 
 
 def _score(cell: Cell) -> str:
@@ -143,17 +141,9 @@ def _points(runs: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
         for run in cell.runs:
             which = cell.task, cell.model, cell.settings, cell.lag, run["seed"]
             for curve, (x, measures) in CURVES.items():
-                for at in run.get(curve, []):
+                for at in cast("Any", run)[curve]:
                     of = (at["step"] if curve == "gradient" else None,)
                     yield from ((*which, curve, *of, x, at[x], name, at[name]) for name in measures if name in at)
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
 
 
 def _row(cell: Cell) -> Row:
@@ -173,7 +163,7 @@ def _scored(done: Sequence[Record]) -> Row:
     return {
         "accuracy": mean(run["test"]["accuracy"] for run in done),
         "chance": done[0]["test"]["chance"],
-        "loss": statistics.fmean(run["test"]["loss"] for run in done),
+        "loss": _mean(run["test"]["loss"] for run in done),
         "accuracy horizon": median(accuracy_horizon(run) or 0 for run in done),
     }
 
@@ -194,7 +184,7 @@ def _learned(cell: Cell) -> Row:
 
 def _change(runs: Iterable[Record], name: str) -> Change | None:
     """What became of one of the gradient's scalars; None where it was never measured."""
-    measured = [scalars for run in runs if (scalars := run.get("gradient_scalars"))]
+    measured: list[Any] = [scalars for run in runs if (scalars := run["gradient_scalars"])]
     return Change(*(_mean(scalars[at][name] for scalars in measured) for at in (0, -1))) if measured else None
 
 

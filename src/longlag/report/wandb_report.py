@@ -96,7 +96,7 @@ def _send(record: Record, settings: dict[str, Any]) -> None:
     if run.offline:
         raise ConnectionError("the server does not answer")
     wandb_runs.log_record(run, record)
-    for at in record.get("learning_curve", []):
+    for at in record["learning_curve"]:
         run.log({"trainer/global_step": at["step"], "val/accuracy": at["accuracy"], "val/loss": at["loss"]})
     wandb_runs.finish(run, record["status"] == "finished")
 

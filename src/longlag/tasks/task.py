@@ -80,6 +80,11 @@ class Task(ABC):
         return self
 
     @property
+    def stream_lag(self) -> int:
+        """The lag that its batches are drawn for: another lag, other numbers (see `longlag.stream`)."""
+        return self.lag
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """What tells the data from all others, for the record; nothing where they are made up."""
         return {}

@@ -85,6 +85,7 @@ class Text(Task):
         self.memoryless_loss = float(-sum(share * math.log(share) for share in self._shares if share))
         self._text = self.corpus.parts["train"]
         self._last_only = False
+        self._curve_of: int | None = None  # the lag of the task whose lag curve this is a point of
         self._set_lag(lag)
 
     def _set_lag(self, lag: int) -> None:
@@ -108,8 +109,13 @@ class Text(Task):
     def on_curve(self, lag: int) -> Self:
         """The same characters at every lag, each from the last `lag` characters."""
         other = self.at_lag(lag)
-        other._last_only = True
+        other._last_only, other._curve_of = True, self.stream_lag
         return other
+
+    @property
+    def stream_lag(self) -> int:
+        """Along the lag curve, the lag that the curve is of: so its points score the same characters."""
+        return self.lag if self._curve_of is None else self._curve_of
 
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
         """`sequences` windows of the part."""

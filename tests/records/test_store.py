@@ -1,18 +1,24 @@
 """record.json: it says truly how a run ended, it is never half written, and it is read back only if it is one."""
 
+import errno
 import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import compose
+from conftest import compose, train
 from omegaconf import OmegaConf
 
 from longlag import records
+from longlag.settings import plain
 
 
 @pytest.fixture(scope="module")
 def config() -> dict:
-    return OmegaConf.to_container(compose(), resolve=True)
+    return plain(compose())
 
 
 @pytest.fixture
@@ -27,7 +33,7 @@ def stop_with(error: BaseException, record: records.Record, folder: Path) -> Non
 
 def test_finished(record: records.Record, tmp_path: Path):
     with records.recording(record, tmp_path):
-        record["test"] = {"accuracy": 1.0}
+        record["cost"] = {"parameters": 9, "seconds": 1.5}
     assert records.read(tmp_path) == record
     assert (record["status"], record["error"]) == ("finished", None)
 
@@ -65,9 +71,9 @@ def test_only_the_first_process_writes(record: records.Record, tmp_path: Path):
 
 
 def test_what_is_not_finite_becomes_null(record: records.Record, tmp_path: Path):
-    record["cost"] = {"seconds": float("nan"), "speed": [float("inf"), -float("inf"), 1.5], "pair": (1, float("nan"))}
+    record["example"] = {"a": float("nan"), "speed": [float("inf"), -float("inf"), 1.5], "pair": (1, float("nan"))}
     records.write(record, tmp_path)
-    assert records.read(tmp_path)["cost"] == {"seconds": None, "speed": [None, None, 1.5], "pair": [1, None]}
+    assert records.read(tmp_path)["example"] == {"a": None, "speed": [None, None, 1.5], "pair": [1, None]}
 
 
 def test_a_value_that_json_cannot_hold_leaves_the_old_record(record: records.Record, tmp_path: Path):
@@ -86,9 +92,9 @@ def test_a_write_that_fails_leaves_the_old_record(
         raise OSError("no space left on device")
 
     records.write(record, tmp_path)
-    monkeypatch.setattr(f"longlag.records.os.{step}", full)
+    monkeypatch.setattr(f"longlag.records.store.os.{step}", full)
     with pytest.raises(OSError, match="no space left"):
-        records.write(record | {"status": "finished"}, tmp_path)
+        records.write(record | {"status": "failed"}, tmp_path)
     assert records.read(tmp_path) == record
     assert [path.name for path in tmp_path.iterdir()] == [records.FILE]
 
@@ -108,7 +114,7 @@ def test_claim(record: records.Record, tmp_path: Path):
 
 
 def test_a_run_belongs_to_one_process(tmp_path: Path):
-    with records.claimed(tmp_path), pytest.raises(BlockingIOError, match="another process is at work on this run"):
+    with records.claimed(tmp_path), pytest.raises(BlockingIOError, match="locked by another process"):
         records.claimed(tmp_path, go_on=True).__enter__()
     with records.claimed(tmp_path):
         pass
@@ -164,11 +170,14 @@ def learned(record: records.Record, curve: dict[int, float], status: str = "fini
 
 
 def test_the_score_is_the_validation_accuracy_averaged_over_the_budget(record: records.Record):
+    budget = record["config"]["budget"]
     assert records.score(learned(record, {50: 0.2, 100: 0.6})) == pytest.approx(0.4)
     assert records.score(learned(record, {10: 0.2, 100: 0.6})) == pytest.approx(0.56)
     assert records.score(learned(record, {10: 0.5, 20: 1.0})) == pytest.approx(0.95)  # solved: the rest counts as such
-    assert records.score(learned(record, {10: 0.5, 20: 1.0}, budget={"sequences": 83})) == pytest.approx(0.75)
-    assert records.score(learned(record, {10: 0.5, 20: 1.0}, budget={"sequences": 10**6})) == pytest.approx(0.95)
+    assert records.score(learned(record, {10: 0.5, 20: 1.0}, budget=budget | {"sequences": 83})) == pytest.approx(0.75)
+    assert records.score(learned(record, {10: 0.5, 20: 1.0}, budget=budget | {"sequences": 10**6})) == pytest.approx(
+        0.95
+    )
     assert records.score(learned(record, {100: 1.0})) == 1.0
 
 
@@ -178,14 +187,98 @@ def test_the_score_of_a_run_that_did_not_finish(record: records.Record):
     assert records.score(learned(record, {50: 0.9}, status="interrupted")) is None
 
 
-def test_the_score_of_a_run_from_before_there_were_budgets(record: records.Record):
-    old = learned(record, {50: 0.2, 100: 0.6})
-    del old["config"]["budget"]
-    assert records.score(old) == pytest.approx(0.4)
-
-
 def test_accuracy_in_words(record: records.Record):
     assert records.accuracy_in_words(record) == ""
     tested = learned(record, {50: 0.9})
     assert records.accuracy_in_words(tested) == "accuracy 0.123"
     assert records.accuracy_in_words(tested | {"test": {}}) == "validation accuracy 0.900"
+
+
+def test_a_claim_removes_our_own_temporaries_and_nothing_else(tmp_path: Path):
+    """Once it removed whatever matched `.*-*.*`."""
+    theirs = [".pre-commit-config.yaml", ".my-notes.txt", ".clang-format.bak", ".longlag-notes-record.json"]
+    theirs += [".1-2.txt", ".longlag-12-mine.txt", "longlag-12-record.json", ".longlag-12-record.json.bak"]
+    for name in theirs:
+        (tmp_path / name).touch()
+    (tmp_path / ".longlag-13-record.json").mkdir()
+    (tmp_path / ".longlag-14-record.json").symlink_to(theirs[0])
+    ours = [".longlag-12-record.json", ".longlag-99-last.ckpt", ".longlag-7-lag_curve.png"]
+    for name in ours:
+        (tmp_path / name).touch()
+    before = {path.name for path in tmp_path.iterdir()}
+    with records.claimed(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == before - set(ours)
+
+
+def test_what_a_killed_process_leaves_of_a_write_is_removed(tmp_path: Path):
+    with records.replacing(tmp_path / records.FILE) as temporary:
+        temporary.touch()
+    temporary.touch()
+    with records.claimed(tmp_path, go_on=True):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [records.LOCK, records.FILE]
+
+
+@pytest.mark.parametrize("cause", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_a_folder_that_cannot_be_written_to_says_why(cause: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(cause, os.strerror(cause), str(tmp_path / records.LOCK))
+
+    monkeypatch.setattr(records.store.FileLock, "acquire", refuse)
+    with pytest.raises(OSError, match=f"cannot be written to: {os.strerror(cause)}") as refused:
+        records.claimed(tmp_path).__enter__()
+    assert ".lock" not in str(refused.value)
+
+
+def test_where_a_record_was_read_from_is_not_stored(record: records.Record, tmp_path: Path):
+    records.write(record | {"folder": "elsewhere"}, tmp_path)
+    assert "folder" not in json.loads((tmp_path / records.FILE).read_text())
+
+
+def test_control_characters_stay_out_of_what_is_read(record: records.Record, tmp_path: Path):
+    evil = "a\x1b[2Jb\x07\u202ec\x9b"
+    text = json.dumps(records.store.stored(record) | {"model": evil, "error": evil, "example": {evil: [evil]}})
+    (tmp_path / records.FILE).write_text(text)
+    read = records.read(tmp_path)
+    plain = "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
+    assert (read["model"], read["error"], read["example"]) == (plain, plain, {plain: [plain]})
+
+
+def test_control_characters_stay_out_of_an_error(record: records.Record, tmp_path: Path):
+    with pytest.raises(ValueError, match="a"):
+        stop_with(ValueError("a\x1b[2J"), record, tmp_path)
+    assert "\x1b" not in str(record["error"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 200 kB."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(where)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a file system can be mounted by root alone")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+@pytest.mark.parametrize("free", [4, 12, 24, 40, 60])
+def test_a_full_disk_is_named(free: int, small_disk: Path):
+    """With less and less room: wherever the run stops, its last words and its record say why."""
+    run = small_disk / "run"
+    (small_disk / "filler").write_bytes(bytes(1024 * (200 - free)))
+    small = ("task=copy", "lag=6", "max_steps=6", "validation.every=2", "validation.sequences=16", "eval.sequences=16")
+    code, said = train(
+        small_disk.parent, *small, "model.hidden_size=16", "runtime.checkpoint_seconds=0", "logger=csv",
+        f"hydra.run.dir={run}",
+    )  # fmt: skip
+    assert code == 1, said
+    assert "No space left on device" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    if (run / records.FILE).exists():
+        record = records.read(run)
+        assert (record["status"], "No space left" in record["error"]) == ("failed", True)
