@@ -21,9 +21,9 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python scripts/benchmark.py
-	$(BIN)/python scripts/benchmark_cells.py
-	$(BIN)/python scripts/benchmark_sweep.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/cells.py
+	$(BIN)/python benchmarks/sweep.py
 
 wheel: $(READY)
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

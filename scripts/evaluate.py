@@ -1,60 +1,6 @@
-"""Test the saved weights of a run at other lags: python scripts/evaluate.py RUN_FOLDER eval.lags=[10,100,1000].
+"""Test the saved weights of a run at other lags: see `longlag.commands.evaluate`, or --help."""
 
-Prints the table and the curve, and writes evaluation.json and evaluation.png beside the run's record, which stays as
-it is. `eval.lags` and `eval.sequences` are as in conf/config.yaml; the default is what the run itself was tested with.
-"""
-
-import json
-import sys
-from pathlib import Path
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-
-from longlag.cli import errors_in_one_line
-from longlag.settings import check
-
-USAGE = "usage: python scripts/evaluate.py RUN_FOLDER [eval.lags=[10,100,1000]] [eval.sequences=256]"
-OURS = ("eval.lags", "eval.sequences")
-
-
-def main(arguments: list[str]) -> None:
-    """Load, measure, print, write."""
-    if not arguments or arguments[0].startswith("-"):
-        sys.exit(USAGE)
-    folder = Path(arguments[0])
-    from longlag import load, records
-    from longlag.measure.lags import over_lags
-    from longlag.report import figures, summary
-    from longlag.run import lags_to_test
-    from longlag.stream import Seeds
-
-    network, task, record = load(folder)
-    cfg = with_overrides(records.config_of(record), arguments[1:])
-    curve = over_lags(network, task, lags_to_test(cfg, task), Seeds(cfg.seed, cfg.stream), cfg.eval.sequences)
-    evaluated = record.copy()
-    evaluated["lag_curve"] = curve
-    records.write_text(folder / "evaluation.json", json.dumps(curve, indent=1) + "\n")
-    figures.save(figures.lag_curve(evaluated), folder / "evaluation.png")
-    console = Console()
-    console.print(summary.lag_table(curve))
-    summary.show_lag_curve(evaluated, console)
-    console.print(f"written  {records.shown(folder / 'evaluation.json')}, evaluation.png", highlight=False)
-
-
-def with_overrides(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The configuration of the run with `eval.*` changed. Raises ValueError for anything else."""
-    for override in OverridesParser.create().parse_overrides(overrides):
-        if override.key_or_group not in OURS:
-            raise ValueError(f"{override.input_line}: only {' and '.join(OURS)} can be changed here")
-        OmegaConf.update(cfg, override.key_or_group, override.value())
-    check(cfg)
-    if not cfg.eval.sequences:
-        raise ValueError("the run was made without test sequences; say how many, as in eval.sequences=256")
-    return cfg
-
+from longlag.commands.evaluate import command
 
 if __name__ == "__main__":
-    with errors_in_one_line():
-        main(sys.argv[1:])
+    command()

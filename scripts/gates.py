@@ -1,38 +1,6 @@
-"""What the gates of a trained LSTM or GRU do: python scripts/gates.py RUN_FOLDER.
+"""What the gates of a trained LSTM or GRU do: see `longlag.commands.gates`, or --help."""
 
-Replays the first validation sequence with the trained weights and draws gates.png into the folder: every gate and the
-state over time, units sorted by the time over which they keep what they hold, the symbols shown and asked for below.
-With --wandb the run that W&B has of it gets the picture there, too.
-"""
-
-import argparse
-from pathlib import Path
-
-from rich.console import Console
-
-from longlag.cli import errors_in_one_line
-
-
-def main() -> None:
-    """Load, replay, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
-    parser.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send the picture to the run in this W&B project")
-    arguments = parser.parse_args()
-    folder = arguments.folder
-    from longlag import load, records, wandb_runs
-    from longlag.measure.gates import replay
-    from longlag.report import figures, gates
-    from longlag.stream import Seeds
-
-    network, task, record = load(folder)
-    picture = folder / gates.PICTURE
-    figures.save(gates.gates(record, replay(network, task, Seeds(record["seed"], record["config"]["stream"]))), picture)
-    if arguments.wandb:
-        wandb_runs.add_picture(folder, record, picture, arguments.wandb)
-    Console().print(f"picture  {records.shown(picture)}", highlight=False, soft_wrap=True)
-
+from longlag.commands.gates import command
 
 if __name__ == "__main__":
-    with errors_in_one_line():
-        main()
+    command()

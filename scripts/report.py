@@ -1,52 +1,6 @@
-"""The report of a set of runs: python scripts/report.py FOLDER…
+"""The report of a set of runs: see `longlag.commands.report`, or --help."""
 
-Every record.json below the folders goes into one self-contained page: accuracy against lag beside the gradient over
-distance, lags trained at against lags tested at, learning, cost, the table, what was run. --figures writes the picture
-for papers (PNG and PDF), the table (Markdown and CSV) and every point behind the charts (CSV) into a folder. --wandb
-sends the runs that W&B has not got and makes a W&B Report of them; the next time it updates the same one.
-"""
-
-import argparse
-from pathlib import Path
-
-from longlag.cli import errors_in_one_line
-from longlag.records import shown, write_text
-from longlag.report import comparison, figures, page, table
-from longlag.report.cells import cells, find
-
-
-def main() -> None:
-    """Read, write, say where."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
-    parser.add_argument("--to", metavar="FILE", type=Path, help="the page; by default report.html in the first folder")
-    parser.add_argument("--title", default="longlag report", help="over the page")
-    parser.add_argument("--figures", metavar="DIR", type=Path, help="write figures, tables and points to this folder")
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make or update a W&B report there")
-    arguments = parser.parse_args()
-    runs = find(arguments.folders)
-    to = arguments.to or Path(arguments.folders[0]) / "report.html"
-    page.write(runs, to, arguments.title)
-    print(f"report   {shown(to.absolute())}")
-    if arguments.figures:
-        arguments.figures.mkdir(parents=True, exist_ok=True)
-        for name in ("gap.png", "gap.pdf"):
-            figures.save(comparison.gap(cells(runs)), arguments.figures / name)
-        rows = table.rows(runs)
-        texts = {
-            "table.md": table.markdown(rows),
-            "table.csv": table.comma_separated(rows),
-            "points.csv": table.points(runs),
-        }
-        for name, text in texts.items():
-            write_text(arguments.figures / name, text)
-        print(f"figures  {shown(arguments.figures.absolute())}")
-    if arguments.wandb:
-        from longlag.report.wandb_report import publish
-
-        print(f"W&B      {publish(runs, arguments.wandb, arguments.title, to.with_suffix('.wandb.json'))}")
-
+from longlag.commands.report import command
 
 if __name__ == "__main__":
-    with errors_in_one_line():
-        main()
+    command()

@@ -21,7 +21,7 @@ SHELL = {  # `git` runs what it is told to watch its files with
 }  # fmt: skip
 OURS = {  # what functions of ours would do, and others
     "a shell": {
-        "_target_": "longlag.ranks._rank",
+        "_target_": "longlag.training.processes._rank",
         "rank": 0,
         "environments": [SHELL],
         "handlers": {},
@@ -29,10 +29,10 @@ OURS = {  # what functions of ours would do, and others
         "function": {"_target_": "longlag.measure.cost._commit", "_partial_": True},
         "arguments": [],
     },
-    "an import": {"_target_": "longlag.clusters.needed", "module": "canary", "extra": "x"},
-    "a folder": {"_target_": "longlag.wandb_runs.files_in", "folder": "{outside}/made"},
+    "an import": {"_target_": "longlag.sweeps.clusters.needed", "module": "canary", "extra": "x"},
+    "a folder": {"_target_": "longlag.tracking.wandb_runs.files_in", "folder": "{outside}/made"},
     "a download": {
-        "_target_": "longlag.corpora.download",
+        "_target_": "longlag.tasks.corpora.download",
         "url": "http://canary.invalid/x",
         "sha256": "0" * 64,
         "folder": "x",
@@ -227,7 +227,12 @@ def temporary(name: str) -> Callable[[Place], None]:
 
 
 def in_wandb(place: Place, run: str) -> None:
-    node = {"_target_": "longlag.tracking.Wandb", "dir": str(place.outside / "made"), "project": "x", "mode": "online"}
+    node = {
+        "_target_": "longlag.tracking.logger.Wandb",
+        "dir": str(place.outside / "made"),
+        "project": "x",
+        "mode": "online",
+    }
     place.config(run, logger={"wandb": node | {"timeout": 1, "entity": None, "group": None, "tags": []}})
 
 
@@ -366,7 +371,7 @@ CALLS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
     "an import": ("importlib", "import_module", ("canary",)),
     "a class": ("canary", "Core", ()),
     "torch's shell": ("torch.utils.collect_env", "run", ("touch {outside}/hit",)),
-    "a function of ours": ("longlag.clusters", "needed", ("canary", "x")),
+    "a function of ours": ("longlag.sweeps.clusters", "needed", ("canary", "x")),
     "opening a file": ("io", "open", ("{outside}/target", "w")),
 }
 
@@ -504,10 +509,10 @@ REFUSED = (  # not one word of such a command is heeded
 TARGETS = {  # refused where they are made
     "model._target_=canary.Core": NO_TARGET,
     "task._target_=canary.Core": NO_TARGET,
-    "optimizer._target_=longlag.clusters.needed": NO_TARGET,
+    "optimizer._target_=longlag.sweeps.clusters.needed": NO_TARGET,
     "lag_mode._target_=canary.touch": NO_TARGET,
     "trainer._target_=canary.Core": NO_TARGET,
-    "logger.csv._target_=longlag.wandb_runs.files_in": NO_TARGET,
+    "logger.csv._target_=longlag.tracking.wandb_runs.files_in": NO_TARGET,
     "+model.x={_target_: canary.touch}": INSIDE,
     "+task.x=[{a: {_target_: canary.touch}}]": INSIDE,
     "logger.csv.name={outside}/made": "not in the run's folder",

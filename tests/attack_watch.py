@@ -270,7 +270,7 @@ def main(folder: Path, kinds: list[str]) -> None:
     """All cases of some kinds."""
     from attack_table import TABLE
 
-    for name in ("longlag.run", "longlag.report.page", "longlag.report.wandb_report", "wandb"):
+    for name in ("longlag.run", "longlag.report.page", "longlag.tracking.wandb_report", "wandb"):
         importlib.import_module(name)
     signal.signal(signal.SIGALRM, _hung)
     (folder / TEMPORARY).mkdir()

@@ -15,7 +15,8 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from longlag.cli import CONF, main
+from longlag.cli import main
+from longlag.settings import CONF
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
@@ -58,10 +59,11 @@ def run_small(tmp_path: Path) -> Callable[..., tuple[Path, dict]]:
     """Runs the recipe in this process with a small budget; returns the folder and the record."""
 
     def run_with(*overrides: str, folder: Path = tmp_path / "run", go_on: bool = False) -> tuple[Path, dict]:
+        from longlag.resume import RunPlan, begun
         from longlag.run import run
 
         small = ["lag=6", "max_steps=4", "validation.every=2", "validation.sequences=32", "eval.sequences=16"]
         cfg = compose("logger=none", "model.hidden_size=8", *small, *overrides)
-        return folder, run(cfg, folder, model="model", task="task", go_on=go_on)
+        return folder, run(RunPlan(cfg, folder, "model", "task", None, begun(folder) if go_on else None))
 
     return run_with

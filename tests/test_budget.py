@@ -7,11 +7,11 @@ import pytest
 import torch
 from conftest import compose
 
-from longlag import budget
-from longlag.budget import Budget
-from longlag.callbacks import Computing, Watch
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
+from longlag.training import budget
+from longlag.training.budget import Budget
+from longlag.training.callbacks import Computing, Watch
 
 NEVER = "task.solved_at=null"
 
@@ -47,7 +47,9 @@ def test_what_ends_a_run(run_small, overrides: list[str], steps: int, ended_by: 
 def test_the_schedule_knows_where_the_sequences_end(run_small, monkeypatch: pytest.MonkeyPatch):
     """A cosine goes down to 0 at the last step of the budget, not at max_steps."""
     rates = []
-    monkeypatch.setattr("longlag.learner.rate_factor", lambda step, steps, *rest: rates.append((step, steps)) or 1.0)
+    monkeypatch.setattr(
+        "longlag.training.learner.rate_factor", lambda step, steps, *rest: rates.append((step, steps)) or 1.0
+    )
     run_small("max_steps=400", "batch_size=8", "budget.sequences=24", "lr_schedule=cosine", NEVER)
     assert {steps for _, steps in rates} == {3}
 

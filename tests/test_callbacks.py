@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from longlag.callbacks import Watch
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
+from longlag.training.callbacks import Watch
 
 EVERY = 50
 
@@ -33,7 +33,6 @@ def watched(scores: list[float], solved_at: float | None = 0.9) -> tuple[Watch, 
         watch.on_validation_start(trainer)
         watch.on_validation_end(trainer)
         seen += 1
-    watch.on_train_end(trainer)
     return watch, seen
 
 
@@ -66,7 +65,8 @@ def test_solved_twice_running(scores: list[float], first: int, seen: int):
 )
 def test_not_solved(scores: list[float]):
     watch, saw = watched(scores)
-    assert (watch.solved, watch.steps_to_solve, watch.seconds_to_solve) == (False, None, None)
+    assert not watch.solved
+    assert watch.ended_by == "steps"
     assert saw == len(scores)
 
 

@@ -2,17 +2,15 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import train
-from test_run import raises, repeatable, same, saved_weights
+from test_run import repeatable, same, saved_weights
 
-from longlag import records, run
-from longlag.network import Checked, Network
-from longlag.tasks.copy import Copy
+from longlag import records
+from longlag.models.network import Checked, Network
 
 CORES = '''
 import torch
@@ -82,7 +80,10 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("reversed", "longlag: the core Reversed: it sees the future: "),
         ("tuple", "longlag: the core Tuple: forward gave a tuple of 2; "),
-        ("noinputsize", "longlag: mycell.NoInputSize: .*input_size.*; a core is made with input_size, "),
+        (
+            "noinputsize",
+            "longlag: mycell.NoInputSize: .*input_size.*; the contract asks for a constructor that takes input_size, ",
+        ),
         ("bounded", r"longlag: the core Bounded: forward raised RuntimeError: no room, .* = \(8, 13, \d+\); "),
     ],
 )
@@ -127,7 +128,7 @@ def test_the_check_cannot_be_switched_off(folder: Path, option: str):
 )
 def test_the_longest_sequence_is_tried(run_small, monkeypatch: pytest.MonkeyPatch, overrides, longest: int):
     asked = []
-    monkeypatch.setattr("longlag.network.check_core", lambda _, __, steps, ___: asked.append(steps) or True)
+    monkeypatch.setattr("longlag.models.network.check_core", lambda _, __, steps, ___: asked.append(steps) or True)
     run_small(*overrides)
     assert asked == [longest]
 
@@ -167,39 +168,3 @@ def test_a_longer_test_that_fails_leaves_the_shorter_ones(run_small, tmp_path: P
     assert record["best_step"] in {scalars["step"] for scalars in record["gradient_scalars"]}
     assert record["cost"]["test_seconds"] > 0
     assert (tmp_path / "run" / records.WEIGHTS).exists()
-
-
-def test_an_example_that_fails_leaves_the_scores(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Copy, "example", raises(RuntimeError("out of memory")))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        run_small()
-    record = records.read(tmp_path / "run")
-    assert (record["status"], record["error"]) == ("failed", "RuntimeError: out of memory")
-    assert record["test"]["loss"] == record["lag_curve"][1]["loss"]
-    assert [point["lag"] for point in record["lag_curve"]] == [3, 6, 12]
-    assert record["best_step"] in {scalars["step"] for scalars in record["gradient_scalars"]}
-
-
-def test_what_is_measured_is_written_at_once(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A process that is killed for its memory writes nothing any more."""
-    seen: list[records.Record] = []
-
-    def spy(name: str) -> Callable[..., Any]:
-        measure = getattr(run, name)
-
-        def measured(*arguments: Any) -> Any:
-            seen.append(records.read(tmp_path / "run"))
-            return measure(*arguments)
-
-        return measured
-
-    for name in ("score", "over_lags", "example"):
-        monkeypatch.setattr(run, name, spy(name))
-    _, record = run_small()
-    before_test, before_curve, before_example = seen
-    assert before_test["learning_curve"] == record["learning_curve"]
-    assert before_test["gradient"] == record["gradient"]
-    assert (before_test["test"], before_curve["test"]) == ({}, record["test"])
-    assert (before_curve["lag_curve"], before_example["lag_curve"]) == ([], record["lag_curve"])
-    assert {one["status"] for one in seen} == {"interrupted"}
-    assert record["status"] == "finished"

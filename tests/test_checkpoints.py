@@ -17,8 +17,8 @@ from conftest import train
 from test_run import TIMES
 
 from longlag import records
-from longlag.checkpoints import LAST, ONE_BEFORE, WEIGHTS
-from longlag.learner import Learner
+from longlag.training.checkpoints import LAST, ONE_BEFORE, WEIGHTS
+from longlag.training.learner import Learner
 
 LONGER = (
     *("max_steps=12", "validation.every=2", "trainer.log_every_n_steps=3", "runtime.checkpoint_seconds=0"),

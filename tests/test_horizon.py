@@ -1,17 +1,13 @@
 """The search as a user runs it."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import train
 
-sys.path.append(str(Path(__file__).parents[1] / "scripts"))
-
-from horizon import words
-
 from longlag import records
+from longlag.commands.horizon import words
 
 SMALL = ("model.hidden_size=8", "validation.every=2", "validation.sequences=16", "batch_size=8")
 ALONE = "hydra/launcher=in_process"

@@ -10,15 +10,15 @@ import torch
 from test_learner import BATCH, SEED, fit
 
 from longlag.lag_modes import Curriculum, Fixed, Uniform
-from longlag.learner import Learner
 from longlag.measure.lags import over_lags
+from longlag.models.network import Network
 from longlag.models.rnn import RNN
-from longlag.network import Network
 from longlag.run import load
 from longlag.stream import Seeds, TrainStream, fixed_batches
 from longlag.tasks.copy import Copy
 from longlag.tasks.task import Batch
 from longlag.tasks.text import Text
+from longlag.training.learner import Learner
 
 TASK = Copy(lag=20)
 

@@ -8,13 +8,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 
-from longlag.learner import Learner, rate_factor
+from longlag.models.network import Network
 from longlag.models.rnn import RNN
-from longlag.network import Network
 from longlag.records import Diverged
 from longlag.stream import Seeds, Streams
 from longlag.tasks.copy import Copy
-from longlag.trainer import quietly
+from longlag.training.learner import Learner, rate_factor
+from longlag.training.trainer import quietly
 
 BATCH, SEED, RATE = 4, 0, 0.5
 

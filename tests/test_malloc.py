@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from longlag import malloc
+from longlag.training import malloc
 
 IN_A_PROCESS_OF_ITS_OWN = """
 import json
-from longlag import malloc
+from longlag.training import malloc
 told = [malloc.in_use()]
 for choice in ("stock", "tuned", "stock"):
     malloc.use(choice)

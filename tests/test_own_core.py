@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import compose
 
-from longlag.run import make_network, make_task
+from longlag.assemble import make_network, make_task
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 

@@ -56,7 +56,7 @@ def test_unpacked_wheel_answers_from_anywhere(wheel: zipfile.ZipFile, tmp_path: 
     wheel.extractall(tmp_path / "site")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    code = "import longlag.cli; print(longlag.cli.CONF); longlag.cli.main()"
+    code = "import longlag.cli; print(longlag.settings.CONF); longlag.cli.main()"
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
         [sys.executable, "-c", code, "--help"],

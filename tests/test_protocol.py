@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from longlag.learner import Learner
 from longlag.tasks.task import Batch
+from longlag.training.learner import Learner
 
 
 @pytest.mark.parametrize("more", [(), ("lag_mode=uniform",), ("task=adding", "lag=12"), ("task=text_fact", "lag=60")])

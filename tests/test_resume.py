@@ -14,9 +14,9 @@ from test_checkpoints import metrics, timeless
 
 import longlag
 from longlag import records, resume
-from longlag.checkpoints import LAST
-from longlag.learner import Learner
 from longlag.settings import plain
+from longlag.training.checkpoints import LAST
+from longlag.training.learner import Learner
 
 SMALL = (
     *("task=copy", "lag=6", "max_steps=6", "validation.every=2", "validation.sequences=16", "eval.sequences=16"),

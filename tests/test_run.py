@@ -1,23 +1,28 @@
 """The recipe: what a run leaves behind, that it can be repeated, and how it ends when it cannot go on."""
 
+import hashlib
 import json
 import math
+import os
 import signal
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import longlag
-from longlag import records, run, trainer
-from longlag.callbacks import ProbeGradients
-from longlag.learner import Learner
+from longlag import records, run
 from longlag.measure.lags import over_lags
 from longlag.report.figures import FORECASTS, GRADIENT, PICTURE
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
+from longlag.training import trainer
+from longlag.training.callbacks import ProbeGradients
+from longlag.training.learner import Diverged, Learner
 
 KEYS = {
     *("schema", "status", "error", "model", "task", "lag", "seed", "config", "config_hash", "solved", "steps_to_solve"),
@@ -66,6 +71,13 @@ def test_record_has_what_the_schema_says(run_small):
     assert (record["model"], record["task"], record["lag"], record["seed"]) == ("model", "task", 6, 3)
     assert record["config"]["task"]["_target_"] == "longlag.tasks.copy.Copy"
     assert record["config_hash"] == records.config_hash(record["config"])
+    assert record["sequences"] == {"validation": 32, "test": 16, "gradient": 4}
+    assert datetime.fromisoformat(record["started"]) <= datetime.fromisoformat(record["ended"])
+    assert datetime.fromisoformat(record["ended"]).utcoffset() == timedelta(0)
+    assert record["environment"]["cpu"]
+    assert record["environment"]["cpu_count"] == os.cpu_count()
+    weights = hashlib.sha256((folder / records.WEIGHTS).read_bytes()).hexdigest()
+    assert record["artifacts"] == [{"file": "model.ckpt", "sha256": weights}]
 
 
 def test_record_has_sane_figures(run_small):
@@ -182,7 +194,7 @@ def test_a_folder_that_holds_a_run_is_left_alone(run_small):
 
 
 def test_diverged(run_small, tmp_path: Path):
-    with pytest.raises(records.Diverged):
+    with pytest.raises(Diverged):
         run_small("lr=1e37")
     record = records.read(tmp_path / "run")
     assert record["status"] == "diverged"
@@ -197,6 +209,42 @@ def test_failed(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         run_small()
     record = records.read(tmp_path / "run")
     assert (record["status"], record["error"]) == ("failed", "RuntimeError: out of memory")
+
+
+def test_an_example_that_fails_leaves_the_scores(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Copy, "example", raises(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_small()
+    record = records.read(tmp_path / "run")
+    assert (record["status"], record["error"]) == ("failed", "RuntimeError: out of memory")
+    assert record["test"]["loss"] == record["lag_curve"][1]["loss"]
+    assert [point["lag"] for point in record["lag_curve"]] == [3, 6, 12]
+    assert record["best_step"] in {scalars["step"] for scalars in record["gradient_scalars"]}
+
+
+def test_what_is_measured_is_written_at_once(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A process that is killed for its memory writes nothing any more."""
+    seen: list[records.Record] = []
+
+    def spy(name: str) -> Callable[..., Any]:
+        measure = getattr(run, name)
+
+        def measured(*arguments: Any) -> Any:
+            seen.append(records.read(tmp_path / "run"))
+            return measure(*arguments)
+
+        return measured
+
+    for name in ("score", "over_lags", "example"):
+        monkeypatch.setattr(run, name, spy(name))
+    _, record = run_small()
+    before_test, before_curve, before_example = seen
+    assert before_test["learning_curve"] == record["learning_curve"]
+    assert before_test["gradient"] == record["gradient"]
+    assert (before_test["test"], before_curve["test"]) == ({}, record["test"])
+    assert (before_curve["lag_curve"], before_example["lag_curve"]) == ([], record["lag_curve"])
+    assert {one["status"] for one in seen} == {"interrupted"}
+    assert record["status"] == "finished"
 
 
 def test_interrupted(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -214,7 +262,7 @@ def test_interrupted(run_small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_load_gives_the_network_back(run_small, monkeypatch: pytest.MonkeyPatch):
     measured, measure = [], run.measure
-    monkeypatch.setattr(run, "measure", lambda network, *rest: measured.append(network) or measure(network, *rest))
+    monkeypatch.setattr(run, "measure", lambda prepared: measured.append(prepared.network) or measure(prepared))
     folder, record = run_small("task.payload=2")
     network, task, loaded = longlag.load(str(folder))
     assert loaded == record

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from longlag.search import Search, Trial, in_words, markdown, trial
+from longlag.sweeps.horizon import Search, Trial, in_words, markdown, trial
 
 
 def search(solves, first_lag=4, max_lag=2048, seeds=3, resolution=1.1, **of_a_trial) -> Search:

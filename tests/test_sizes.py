@@ -6,8 +6,8 @@ from conftest import MODELS, compose
 from torch import nn
 
 import longlag
-from longlag.run import make_network, make_task, sizes_to_match
-from longlag.sizes import count, matched
+from longlag.assemble import make_network, make_task, sizes_to_match
+from longlag.models.match_parameters import count, matched
 
 
 @pytest.mark.parametrize("parameters", [5_000, 50_000, 200_000])

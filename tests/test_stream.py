@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import MODELS, compose
 
+from longlag.assemble import make_network, make_task
 from longlag.lag_modes import Fixed, Uniform
-from longlag.run import make_network, make_task
 from longlag.stream import EVALUATION_BATCH, SPLITS, Seeds, Streams, TrainStream, ValidationStream, fixed_batches
 from longlag.tasks.copy import Copy
 from longlag.tasks.task import Batch

@@ -8,9 +8,9 @@ import torch
 from conftest import CONF, compose
 from omegaconf import DictConfig
 
-from longlag import targets
+from longlag import instantiate
+from longlag.instantiate import CORE, LAG_MODE, LOGGER, OPTIMIZER, TASK, TRAINER, build
 from longlag.models.rnn import RNN
-from longlag.targets import CORE, LAG_MODE, LOGGER, OPTIMIZER, TASK, TRAINER, build
 from longlag.tasks.copy import Copy
 
 RNN_TARGET = "longlag.models.rnn.RNN"
@@ -22,18 +22,18 @@ REFUSED = [
     "torch.load",
     "longlagging.run",  # not below longlag
     "pytorch_lightning.Trainers",
-    "longlag.trainer.os.system",  # ours by name, but not where it was defined
+    "longlag.training.trainer.os.system",  # ours by name, but not where it was defined
     "longlag.records.store.os.remove",
     "longlag.run.torch.load",
     "pytorch_lightning.callbacks.model_checkpoint.os.remove",
     "pytorch_lightning.callbacks.Timer",  # nothing of a run is configured to have callbacks
     "longlag.run.pl.LightningModule.load_from_checkpoint",  # unpickles whatever it is given
-    "longlag.ranks._rank",  # sets environment variables and calls a function
+    "longlag.training.processes._rank",  # sets environment variables and calls a function
     "longlag.measure.cost._commit",  # runs git where it is told to
-    "longlag.clusters.needed",  # imports any module
-    "longlag.corpora.download",
-    "longlag.wandb_runs.files_in",  # makes a folder
-    "longlag.checkpoints.Checkpoints",
+    "longlag.sweeps.clusters.needed",  # imports any module
+    "longlag.tasks.corpora.download",
+    "longlag.tracking.wandb_runs.files_in",  # makes a folder
+    "longlag.training.checkpoints.Checkpoints",
 ]
 OF_ANOTHER_KIND = [
     ("longlag.models.recurrent.check_dropout", CORE),  # a function
@@ -56,9 +56,9 @@ OF_ANOTHER_KIND = [
     ("torch.optim.adam.torch.utils.collect_env.run", OPTIMIZER),
     ("pytorch_lightning.trainer.connectors.data_connector._DataConnector", TRAINER),
     ("pytorch_lightning.loggers.csv_logs.os.remove", LOGGER),
-    ("longlag.tracking.build", LOGGER),
-    ("longlag.tracking.figures.save", LOGGER),
-    ("longlag.tracking.wandb.init", LOGGER),
+    ("longlag.tracking.logger.build", LOGGER),
+    ("longlag.tracking.logger.figures.save", LOGGER),
+    ("longlag.tracking.logger.wandb.init", LOGGER),
 ]
 
 
@@ -76,7 +76,7 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def refusal(target: str, kind: targets.Kind, **arguments: object) -> str:
+def refusal(target: str, kind: instantiate.Kind, **arguments: object) -> str:
     """What is said when nothing is made of it."""
     with pytest.raises(ValueError, match=r"_target_") as refused:
         build(DictConfig({"_target_": target, **arguments}), kind)
@@ -89,7 +89,7 @@ def test_everything_in_conf_is_of_its_kind():
     for group, kind in kinds.items():
         for path in sorted((CONF / group).glob("*.yaml")):
             node = compose(f"{group}={path.stem}")[group]
-            assert issubclass(targets._class(node._target_, kind), kind.base), path
+            assert issubclass(instantiate._class(node._target_, kind), kind.base), path
 
 
 @pytest.mark.parametrize("target", ["torch.optim.SGD", "torch.optim.adam.Adam"])
@@ -113,18 +113,18 @@ def test_arguments_come_from_the_configuration_and_from_the_caller():
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("target", REFUSED)
-def test_refused(target: str, kind: targets.Kind):
+def test_refused(target: str, kind: instantiate.Kind):
     assert refusal(target, kind).startswith(f"_target_ {target} is not allowed as {kind.name}: those are in ")
 
 
 @pytest.mark.parametrize(("target", "kind"), OF_ANOTHER_KIND, ids=lambda value: value if isinstance(value, str) else "")
-def test_of_another_kind(target: str, kind: targets.Kind):
+def test_of_another_kind(target: str, kind: instantiate.Kind):
     said = refusal(target, kind)
     assert f"is not allowed as {kind.name}" in said or "cannot be imported" in said
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_no_place_takes_what_belongs_in_another(kind: targets.Kind):
+def test_no_place_takes_what_belongs_in_another(kind: instantiate.Kind):
     examples = {
         CORE: RNN_TARGET, TASK: "longlag.tasks.copy.Copy", LAG_MODE: "longlag.lag_modes.Fixed",
         OPTIMIZER: "torch.optim.Adam", TRAINER: "pytorch_lightning.Trainer",
@@ -133,7 +133,7 @@ def test_no_place_takes_what_belongs_in_another(kind: targets.Kind):
     for other, target in examples.items():
         if other is not kind:
             refusal(target, kind)
-    assert issubclass(targets._class(examples[kind], kind), kind.base)
+    assert issubclass(instantiate._class(examples[kind], kind), kind.base)
 
 
 @pytest.mark.parametrize("target", ["", ".", "a..b", "longlag.models.rnn.", "lambda: 0", "x" * 5000, 7, ["os"], True])

@@ -14,9 +14,10 @@ import pytest
 import wandb
 from wandb_files import inspect, offline_runs
 
-from longlag import records, wandb_runs
+from longlag import records
 from longlag.tasks.copy import Copy
-from longlag.tracking import Wandb
+from longlag.tracking import wandb_runs
+from longlag.tracking.logger import Wandb
 
 MEASURES = ("loss", "accuracy", "exact_match", "loss_all_steps")
 SYNC = "To send this run later: wandb sync"
@@ -163,7 +164,7 @@ def test_a_server_that_is_down(run_small, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_broken_wandb_does_not_stop_a_run(run_small, monkeypatch: pytest.MonkeyPatch, caplog):
-    monkeypatch.setattr("longlag.wandb_runs.start", lambda *_, **__: Broken())
+    monkeypatch.setattr("longlag.tracking.wandb_runs.start", lambda *_, **__: Broken())
     folder, record = run_small("logger=wandb", "max_steps=20", "validation.every=10")
     assert record == records.read(folder)
     assert record["status"] == "finished"
@@ -174,7 +175,7 @@ def test_a_broken_wandb_does_not_stop_a_run(run_small, monkeypatch: pytest.Monke
 
 
 def test_a_broken_wandb_warns_once_and_not_at_every_step(run_small, monkeypatch: pytest.MonkeyPatch, caplog):
-    monkeypatch.setattr("longlag.wandb_runs.start", lambda *_, **__: Broken())
+    monkeypatch.setattr("longlag.tracking.wandb_runs.start", lambda *_, **__: Broken())
     run_small("logger=wandb", "max_steps=40", "validation.every=10", "trainer.log_every_n_steps=1")
     assert sum("W&B: no log today" in line for line in caplog.messages) <= 2  # while training, and at the end
 

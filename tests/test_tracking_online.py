@@ -2,20 +2,25 @@
 
 import csv
 import logging
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import wandb
+from test_cli import TRAIN
 from wandb_files import offline_runs, sent_later
 from wandb_stub import Sent, Server
 
 from longlag import records
-from longlag.learner import Learner
 from longlag.tasks.copy import Copy
-from longlag.tracking import Wandb
-from longlag.wandb_runs import run_id
+from longlag.tracking.logger import Wandb
+from longlag.tracking.wandb_runs import run_id
+from longlag.training.learner import Learner
 
 STEPS = ("max_steps=20", "validation.every=5", "trainer.log_every_n_steps=5", "runtime.checkpoint_seconds=0")
 ONLINE = ("logger=wandb", *STEPS)
@@ -153,3 +158,66 @@ def test_the_same_choices_in_another_folder_are_another_run(run_small, server: S
     for name in ("one", "two"):
         run_small("logger=wandb", folder=tmp_path / name)
     assert [sent.exit_codes for sent in server.runs.values()] == [[0], [0]]
+
+
+def process(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
+    """`python train.py …` with W&B, in a process: what it says goes to `said`, which wandb's process has open, too."""
+    small = ("task=copy", "lag=6", "model.hidden_size=8", "validation.sequences=32", "eval.sequences=16", "trainer=cpu")
+    long = ("max_steps=1000", "validation.every=10", "task.solved_at=null", "eval.lags=[6]", "hydra.run.dir=run")
+    command = [sys.executable, str(TRAIN), *small, *long, "logger=wandb", "logger.wandb.timeout=3", *overrides]
+    with (folder / "said").open("wb") as said:
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=said)
+
+
+def wait_until(condition: Callable[[], object], run: subprocess.Popen[bytes]) -> None:
+    while not condition():
+        assert run.poll() is None
+        time.sleep(0.02)
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / "run" / "record.json").exists() and records.read(folder / "run")["status"] == "finished"
+
+
+def test_a_server_that_hangs_does_not_keep_the_command_beyond_the_time_out(server: Server, tmp_path: Path):
+    run = process(tmp_path)
+    try:
+        wait_until(lambda: "step 500/1000" in (tmp_path / "said").read_text(), run)
+        server.hang()
+        wait_until(lambda: is_finished(tmp_path), run)
+        ended = time.monotonic()
+        assert run.wait(60) == 0
+        assert time.monotonic() - ended < 3 + 5
+    finally:
+        run.kill()
+    said = (tmp_path / "said").read_text()
+    assert (
+        said.count("W&B: the server did not take all of this run. To send it later: wandb sync --include-online") == 1
+    )
+    assert "Traceback" not in said
+
+
+def test_wandb_loses_its_own_process(server: Server, tmp_path: Path):
+    run = process(tmp_path)
+    try:
+        wait_until(lambda: "step 500/1000" in (tmp_path / "said").read_text(), run)
+        children = map(int, Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split())
+        (core,) = [pid for pid in children if b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(core, signal.SIGKILL)
+        assert run.wait(120) == 0
+    finally:
+        run.kill()
+    assert is_finished(tmp_path)
+    said = (tmp_path / "said").read_text()
+    (folder,) = tmp_path.glob("wandb/run-*")
+    lines = [line for line in said.splitlines() if "W&B" in line]
+    gone = (
+        "W&B: its process is gone; the run goes on without it. "
+        "To send what it has until now: wandb sync --include-online "
+    )
+    assert lines[1:] == [f"{gone}{folder.relative_to(tmp_path)}"]
+    assert "Traceback" not in said
+    wandb.teardown()
+    server.die()
+    (sent,) = sent_later("--include-online", folder).values()
+    assert validated(sent)

@@ -7,12 +7,12 @@ import pytest
 from conftest import CONF, compose, train
 from omegaconf import DictConfig, OmegaConf
 
-from longlag import tuned
 from longlag.records import config_hash
 from longlag.report import table
-from longlag.report.cells import find
+from longlag.report.groups import find
 from longlag.settings import check, plain
-from longlag.tuning import choose
+from longlag.sweeps import tuned_settings
+from longlag.sweeps.tuning import choose
 
 HOW = {
     "trials": 2,
@@ -26,7 +26,7 @@ SMALL = ("max_steps=2", "validation.every=2", "validation.sequences=16", "eval.s
 
 def written(folder: Path, task: str = "mine", **settings: dict) -> Path:
     """A file of a tuning in the configuration `folder`."""
-    return tuned.write(task, settings, dict.fromkeys(settings, HOW), folder / "tuned")
+    return tuned_settings.write(task, settings, dict.fromkeys(settings, HOW), folder / "tuned")
 
 
 def composed(folder: Path, *overrides: str) -> DictConfig:
@@ -35,7 +35,7 @@ def composed(folder: Path, *overrides: str) -> DictConfig:
 
 def settings(folder: Path, *overrides: str, model: str = "lstm", name: str = "mine") -> DictConfig:
     """What a run gets, of overrides on the command line."""
-    return tuned.applied(composed(folder, *overrides), {"model": model, "tuned": name}, overrides)
+    return tuned_settings.applied(composed(folder, *overrides), {"model": model, "tuned": name}, overrides)
 
 
 def test_hydra_reads_what_was_written(tmp_path: Path):
@@ -53,7 +53,7 @@ def test_a_model_tuned_again_is_replaced_and_the_others_stay(tmp_path: Path, cap
     written(tmp_path, lstm={"lr": 0.03}, gru={"lr": 0.001})
     before = written(tmp_path, rnn={"lr": 0.003}).read_text()
     assert written(tmp_path, rnn={"lr": 0.003}).read_text() == before
-    tuned.write("mine", {"gru": {"lr": 0.5}}, {"gru": HOW | {"trials": 7}}, tmp_path / "tuned")
+    tuned_settings.write("mine", {"gru": {"lr": 0.5}}, {"gru": HOW | {"trials": 7}}, tmp_path / "tuned")
     cfg = composed(tmp_path, "tuned=mine").tuned
     assert {model: each.lr for model, each in cfg.models.items()} == {"gru": 0.5, "lstm": 0.03, "rnn": 0.003}
     assert {model: each.trials for model, each in cfg.how.items()} == {"gru": 7, "lstm": 2, "rnn": 2}
@@ -64,7 +64,7 @@ def test_a_model_tuned_again_is_replaced_and_the_others_stay(tmp_path: Path, cap
 @pytest.mark.parametrize("task", ["../elsewhere", "/tmp/elsewhere", "a/b", "", ".hidden", "a b"])
 def test_a_task_whose_name_leads_elsewhere(tmp_path: Path, task: str):
     with pytest.raises(ValueError, match=r"is kept under the name of a task$"):
-        tuned.write(task, {"gru": {"lr": 0.5}}, {"gru": HOW}, tmp_path / "tuned")
+        tuned_settings.write(task, {"gru": {"lr": 0.5}}, {"gru": HOW}, tmp_path / "tuned")
     assert not list(tmp_path.iterdir())
 
 

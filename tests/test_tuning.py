@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from longlag import records
 from longlag.stream import Seeds
-from longlag.tuning import choose
+from longlag.sweeps.tuning import choose
+from longlag.sweeps.tuning_score import tuning_score
 
 SMALL = ("trainer=cpu", "lag=5", "max_steps=4", "validation.every=2", "validation.sequences=16", "model.hidden_size=8")
 TUNE = ("experiment=tune", "task=copy", *SMALL, "hydra.sweep.dir=sweep", "tune.to=mine/tuned")
@@ -198,7 +199,7 @@ def test_the_experiment_gives_all_models_of_the_gap_the_same_trials():
 
 
 def compose_sweep(experiment: str) -> dict[str, str]:
-    from longlag.cli import CONF
+    from longlag.settings import CONF
 
     return OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
 
@@ -222,4 +223,4 @@ def test_optuna_chooses_by_the_same_score(tmp_path: Path):
     how = OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").how
     assert {model: (one.trials, len(one.scores)) for model, one in how.items()} == {"lstm": (3, 3), "rnn": (3, 3)}
     found = [records.read(path.parent) for path in (tmp_path / "rnn").glob("*/record.json")]
-    assert max(map(records.score, found)) == pytest.approx(how.rnn.scores[0].score, abs=1e-4)
+    assert max(map(tuning_score, found)) == pytest.approx(how.rnn.scores[0].score, abs=1e-4)

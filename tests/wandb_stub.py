@@ -3,7 +3,7 @@
 import gzip
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,11 +80,21 @@ class Server(ThreadingHTTPServer):
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.unknown: list[str] = []
         self.lock = Lock()
+        self._hangs, self._ends = Event(), Event()
         self._serving = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._serving.start()
 
+    def hang(self) -> None:
+        """From now on connections are taken and nothing is answered, until `die`."""
+        self._hangs.set()
+
+    def hung(self) -> bool:
+        """What a request asks first: whether it is never to be answered. Returns at the end of the server then."""
+        return self._hangs.is_set() and self._ends.wait()
+
     def die(self) -> None:
         """From now on connections are refused."""
+        self._ends.set()
         if self._serving.is_alive():
             self.shutdown()
             self._serving.join()
@@ -149,6 +159,8 @@ class _Request(BaseHTTPRequestHandler):
     timeout = 10  # seconds for a client to say what it wants
 
     def do_POST(self) -> None:
+        if self.server.hung():
+            return
         path, body = urlsplit(self.path).path, self._body()
         with self.server.lock:
             if path == "/graphql":
@@ -164,6 +176,8 @@ class _Request(BaseHTTPRequestHandler):
                 self._answer({}, status=404)
 
     def do_PUT(self) -> None:
+        if self.server.hung():
+            return
         run, name = urlsplit(self.path).path.removeprefix("/storage/").split("/", 1)
         body = self._body()
         with self.server.lock:

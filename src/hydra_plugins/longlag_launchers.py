@@ -1,9 +1,9 @@
-"""Where Hydra looks for launchers; what they do stands in `longlag.sweep`, `longlag.workers` and `longlag.clusters`."""
+"""Where Hydra looks for launchers; what they do stands in `longlag.sweeps`."""
 
-from longlag import clusters, sweep, workers
+from longlag.sweeps import clusters, launcher, workers
 
 
-class InProcess(sweep.InProcess):
+class InProcess(launcher.InProcess):
     """The cells of a sweep one after another."""
 
 

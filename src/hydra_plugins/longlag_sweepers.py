@@ -1,7 +1,7 @@
-"""Where Hydra looks for sweepers; what it does stands in `longlag.horizon`."""
+"""Where Hydra looks for sweepers; what they do stands in `longlag.sweeps`."""
 
-from longlag import horizon
+from longlag.sweeps import horizon_sweeper
 
 
-class Horizon(horizon.Horizon):
+class Horizon(horizon_sweeper.Horizon):
     """The largest lag that a model learns, by search."""

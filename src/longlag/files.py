@@ -1,9 +1,10 @@
-"""What is written and shown is whole and harmless: text without control characters, folders that a refused run made."""
+"""What is written and shown is whole and harmless: files, new folders, text without control characters."""
 
 import logging
+import os
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,43 @@ def missing(folder: Path) -> list[Path]:
 
 def leave_nothing(made: Iterable[Path]) -> None:
     """Remove folders that were made for a run that was refused; one that holds anything stays, and those above it."""
+    here = Path.cwd()
     with suppress(OSError):
         for path in made:
+            if path.resolve() in (here, *here.parents):
+                return
             path.rmdir()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it becomes `path` when it is complete, and vanishes when writing it fails.
+
+    What a killed process leaves of it has a name that matches TEMPORARY.
+    """
+    temporary = path.with_name(f".longlag-{os.getpid()}-{path.name}")
+    temporary.unlink(missing_ok=True)  # writing to a link of that name would write to what it leads to
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def shown(path: Path) -> Path:
+    """A path as a user wants to read it: from the working directory on where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

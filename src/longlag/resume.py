@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from longlag import records, sweep_command
 from longlag.records import Record
 from longlag.records.identity import flattened
-from longlag.settings import plain
+from longlag.settings import CONF, plain, said
 
 CHANGEABLE = ("trainer", "runtime", "logger")  # of a run that goes on: where it runs, not what it is
 MADE_NOW = ("_target_", "dir", "name", "version")  # of those, what is made and where files go: never of a record
@@ -20,20 +20,23 @@ ROUNDING += ("runtime.threads",)  # under others of these, a run has other numbe
 GRID = sweep_command.FILE
 
 
-class Plan(NamedTuple):
-    """A run to be made.
+class RunPlan(NamedTuple):
+    """A run to be made, or to go on.
 
     Attributes:
         cfg: its settings.
         folder: its own.
-        names: `model` and `task` as they were chosen, and the `command` that makes the run.
-        begun: what there is of it already.
+        model, task: the names of the YAML files that were chosen.
+        command: that makes this run by itself; None where there is none.
+        begun: its record, where it was begun already.
     """
 
     cfg: DictConfig
     folder: Path
-    names: dict[str, Any]
-    begun: Record | None
+    model: str
+    task: str
+    command: str | None = None
+    begun: Record | None = None
 
     @property
     def ended(self) -> bool:
@@ -41,7 +44,7 @@ class Plan(NamedTuple):
         return self.begun is not None and self.begun["status"] in ENDED
 
 
-def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
+def of_run(cfg: DictConfig, overrides: list[str]) -> RunPlan:
     """The run in the folder `resume`, with the settings of its record.
 
     The record may be anybody's. What says what the run is comes from it, `targets` deciding what may be made. Of
@@ -52,7 +55,7 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
     Raises FileNotFoundError without a run, ValueError where the overrides would make another run of it, or its record
     sets what the command's configuration does not have.
     """
-    folder = Path(cfg.resume)
+    folder = Path(str(cfg.resume))
     record = records.read(folder)
     settings, anew = records.config_of(record), set()
     for override in OverridesParser.create().parse_overrides(overrides):
@@ -68,9 +71,7 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> Plan:
         settings[group] = cfg[group] if group in anew else _begun_with(stored[group], cfg[group], group)
     if records.config_hash(plain(settings)) != record["config_hash"]:
         raise ValueError(f"{folder} was begun with another trainer.precision or gradient_clip_val: give them, too")
-    return Plan(
-        settings, folder, {"model": record["model"], "task": record["task"], "command": record["command"]}, record
-    )
+    return RunPlan(settings, folder, record["model"], record["task"], record["command"], record)
 
 
 def _begun_with(begun: dict[str, Any], now: DictConfig, group: str) -> DictConfig:
@@ -104,16 +105,16 @@ def _merged(begun: dict[str, Any], now: dict[str, Any], name: str) -> dict[str, 
     return merged
 
 
-def of_cell(cfg: DictConfig, folder: Path, names: dict[str, Any]) -> Plan:
+def of_sweep(asked: RunPlan) -> RunPlan:
     """A run of a sweep, wherever below the folder `resume` it was begun; with what it was begun with, but for where."""
-    where = place(cfg, folder)
+    cfg, where = asked.cfg, place(asked.cfg, asked.folder)
     there = begun(where) if cfg.resume else None
     if there is None:
-        return Plan(cfg, where, names, None)
+        return asked._replace(folder=where)
     settings = records.config_of(there)
     for group in CHANGEABLE:
         settings[group] = cfg[group]
-    return Plan(settings, where, names, there)
+    return asked._replace(cfg=settings, folder=where, begun=there)
 
 
 def place(cfg: DictConfig, folder: Path) -> Path:
@@ -129,7 +130,7 @@ def place(cfg: DictConfig, folder: Path) -> Path:
     return folder if free else folder.with_name(f"{folder.name}_{asked[:6]}")  # the grid has other numbers now
 
 
-def differences(plan: Plan) -> list[str]:
+def differences(plan: RunPlan) -> list[str]:
     """What is not as a run was begun, of what may change its numbers in the last digits; empty where nothing is."""
     if plan.begun is None:
         return []
@@ -159,7 +160,10 @@ def grid(arguments: list[str]) -> list[str]:
     where = next((at for at, word in enumerate(arguments) if word.startswith("resume=")), None)
     if where is None:
         return arguments
-    folder = Path(arguments[where].removeprefix("resume="))
+    named = arguments[where].removeprefix("resume=").strip()
+    if not named or named[0] in "[{":
+        raise ValueError(f"resume= must name the folder of a run or of a sweep to go on with, got {said(named)}")
+    folder = Path(named)
     swept = (folder / GRID).is_file()
     if {"-m", "--multirun"} & set(arguments):
         if not swept and next(folder.rglob(records.FILE), None) is None:
@@ -176,8 +180,6 @@ def grid(arguments: list[str]) -> list[str]:
 
 def _grid_of(folder: Path, arguments: list[str]) -> list[str]:
     """The overrides that a sweep was begun with, those left out that are given anew."""
-    from longlag.cli import CONF
-
     there = {name: {path.stem for path in (CONF / "hydra" / name).glob("*.yaml")} for name in sweep_command.PLUGINS}
     return sweep_command.taken(folder, {sweep_command.key_of(word) for word in arguments}, there)
 

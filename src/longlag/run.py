@@ -1,12 +1,7 @@
-"""The recipe of a run: configuration -> task, network, learner, trainer -> fit -> measure -> record.
+"""The recipe of one run: prepare -> fit -> evaluate, and the record of it."""
 
-The only place that makes objects from configuration.
-"""
-
-import hashlib
 import logging
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,28 +9,30 @@ from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from longlag import budget, malloc, ranks, records, targets
-from longlag.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
-from longlag.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
-from longlag.learner import Learner
-from longlag.measure.cost import environment, parameters, peak_memory_bytes, watch_memory
+from longlag import records
+from longlag.assemble import lags_to_test, make_lag_mode, make_network, make_optimizer, make_task, sizes_to_match
+from longlag.files import write_text
+from longlag.measure.cost import environment, parameters, watch_memory
 from longlag.measure.gradients import SEQUENCES, Profile, gradient_over_distance
-from longlag.measure.lags import default_lags, over_lags, score
-from longlag.network import Network
+from longlag.measure.lags import over_lags, score
+from longlag.models.network import Network
 from longlag.records import Record
-from longlag.records.schema import Artifact, Cost, LagPoint, Test
+from longlag.records.schema import Cost, LagPoint, Stage, Test
 from longlag.report import figures, summary
-from longlag.resume import begun
-from longlag.settings import check, plain
-from longlag.sizes import matched
+from longlag.results import artifact, check_artifacts, check_data, cost, gradients, new_record, outcome
+from longlag.resume import RunPlan, begun
+from longlag.settings import check
 from longlag.stream import Seeds, Streams, fixed_batches
-from longlag.targets import build
 from longlag.tasks.task import Task
-from longlag.tracking import tracking
-from longlag.trainer import all_threads, make_trainer, quietly, starts_processes
+from longlag.tracking.logger import tracking
+from longlag.training import budget, malloc, processes
+from longlag.training.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
+from longlag.training.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
+from longlag.training.learner import Learner
+from longlag.training.trainer import all_threads, make_trainer, quietly, starts_processes
 
 log = logging.getLogger(__name__)
 
@@ -48,252 +45,211 @@ class TrainedRun(NamedTuple):
     record: Record
 
 
-def run(
-    cfg: DictConfig,
-    folder: Path,
-    model: str,
-    task: str,
-    command: str | None = None,
-    go_on: bool = False,
-    claimed: bool = False,
-) -> Record:
-    """One run, from configuration to record.
+class Prepared(NamedTuple):
+    """All that a run is made of, before its first step; nothing has been written yet.
+
+    Attributes:
+        plan: what was asked for.
+        task, network, seeds: the task, the network on the CPU, and where the random numbers of the data come from.
+        sizes: widths that `budget.parameters` led to.
+        lags: to test at.
+        learner, trainer: of Lightning.
+        watch, probe: callbacks that the record is filled from.
+        record: filled as the run goes on.
+    """
+
+    plan: RunPlan
+    task: Task
+    network: Network
+    seeds: Seeds
+    sizes: dict[str, int]
+    lags: list[int]
+    learner: Learner
+    trainer: pl.Trainer
+    watch: Watch
+    probe: ProbeGradients
+    record: Record
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process trains."""
+        device: torch.device = self.trainer.strategy.root_device
+        return device
+
+
+def run(plan: RunPlan) -> Record:
+    """One run, from its plan to its record.
 
     Args:
-        cfg: as `conf/config.yaml` composes it, checked by `settings.check`.
-        folder: the run's own; `record.json`, `model.ckpt` and the picture go there.
-        model, task: the names that were chosen.
-        command: that makes this run, for the record.
-        go_on: from the last checkpoint in the folder, or from the beginning where there is none.
-        claimed: the folder is kept to this run already, by the process that started this one.
+        plan: settings checked by `settings.check`, and the run's own folder: `record.json`, `model.ckpt` and the
+            pictures go there. A run that was begun goes on from its last checkpoint.
 
     Returns:
         The record, as it was written.
 
     Raises:
         ValueError, FileExistsError: where the run cannot be as configured; nothing has been written then.
-        BlockingIOError: where another process is at work on it.
+        BlockingIOError: where another process works on it.
         Diverged, KeyboardInterrupt, or whatever else stopped it; the record says so.
     """
+    prepared = prepare(plan)
+    if is_first():
+        for remark in prepared.task.provenance.get("remarks", []):  # what is odd about a text
+            log.warning("%s", remark)
+    if starts_processes(prepared.trainer):
+        return in_processes(prepared)
+    with records.claimed(plan.folder, plan.begun is not None) if is_first() else nullcontext():
+        return carry_out(prepared)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes: of the processes of a ddp run the first, otherwise always."""
+    return bool(rank_zero_only.rank == 0)
+
+
+def prepare(plan: RunPlan) -> Prepared:
+    """Make everything, and refuse what cannot be. The network's weights depend on the seed alone."""
+    cfg = plan.cfg
     torch.set_num_threads(cfg.runtime.threads or all_threads())
     malloc.use(cfg.runtime.malloc)
-    the_task, seeds = make_task(cfg), Seeds(cfg.seed, cfg.stream)
-    sizes = sizes_to_match(cfg, the_task)
+    task, seeds = make_task(cfg), Seeds(cfg.seed, cfg.stream)
+    sizes = sizes_to_match(cfg, task)
     torch.manual_seed(cfg.seed)
-    network = make_network(cfg, the_task, sizes)
-    lags = lags_to_test(cfg, the_task)
-    training_lags = build(cfg.lag_mode, targets.LAG_MODE, task=the_task)
-    optimizer = build(cfg.optimizer, targets.OPTIMIZER)
-    learner = Learner(network, the_task, optimizer, cfg.lr_schedule, cfg.warmup_steps, training_lags)
-    watch = Watch(the_task.solved_at, budget.of(cfg, the_task.memoryless_loss))
-    probe = ProbeGradients(partial(measure_gradients, network, the_task, seeds))
-    watchers = [ShowProgress(f"{model} · {task} · lag {cfg.lag}"), Checkpoints(folder, cfg.runtime.checkpoint_seconds)]
-    trainer = make_trainer(cfg, folder, [watch, probe, *watchers])
-    checked = network.check(the_task, lags if cfg.eval.sequences else [], trainer.strategy.root_device)
+    network = make_network(cfg, task, sizes)
+    lags = lags_to_test(cfg, task, network)
+    training_lags = make_lag_mode(cfg, task)
+    learner = Learner(network, task, make_optimizer(cfg), cfg.lr_schedule, cfg.warmup_steps, training_lags)
+    watch = Watch(task.solved_at, budget.of(cfg, task.memoryless_loss))
+    probe = ProbeGradients(partial(measure_gradients, network, task, seeds))
+    progress = ShowProgress(f"{plan.model} · {plan.task} · lag {cfg.lag}")
+    checkpoints = Checkpoints(plan.folder, cfg.runtime.checkpoint_seconds)
+    trainer = make_trainer(cfg, plan.folder, [watch, probe, progress, checkpoints])
+    checked = network.check(task, lags if cfg.eval.sequences else [], trainer.strategy.root_device)
     if not checked.exact:
         probe.measure = None
-    record = new_record(cfg, the_task, {"model": model, "task": task, "command": command}, folder if go_on else None)
-    if not claimed:
-        tell_remarks(the_task)
-    is_first = rank_zero_only.rank == 0  # of a ddp run's processes: the one that writes
-    if starts_processes(trainer):
-        resolved = records.as_config(OmegaConf.to_container(cfg, resolve=True))
-        arguments = resolved, folder, model, task, command, go_on, True
-        return in_processes(trainer, record, folder, go_on, arguments)
-    if not is_first:
-        torch.manual_seed(cfg.seed + rank_zero_only.rank)  # each drops out other units
-
-    with (
-        records.claimed(folder, go_on) if is_first and not claimed else nullcontext(),
-        tracking(cfg, folder, record, the_task) as trainer.loggers,
-        records.recording(record, folder, is_first),
-    ):
-        record["environment"] = environment(trainer.strategy.root_device) | {"processes": trainer.world_size}
-        watch_memory(trainer.strategy.root_device)
-        start = to_go_on_from(folder) if go_on else None
-        try:
-            if is_first and not start:
-                probe.at(step=0)
-            with quietly():
-                streams = Streams(the_task, training_lags, seeds, cfg.batch_size, cfg.validation.sequences)
-                trainer.fit(learner, streams, ckpt_path=start, weights_only=True)
-        finally:
-            record |= outcome(watch, cfg)
-            record["training_lags"] = training_lags.until(trainer.global_step)
-            record["cost"] = cast("Cost", parameters(network) | sizes | cost(watch, probe, trainer, cfg.batch_size))
-            record["cost"]["check_seconds"] = checked.seconds
-            record |= gradients(probe)
-        if is_first:
-            network.to(trainer.strategy.root_device)
-            evaluate(record, folder, network, the_task, cfg, lags, probe)
-    if is_first:
-        forget(folder)
-        summary.show(record, folder)
-    return record
+    record = new_record(plan, task)
+    record["cost"]["check_seconds"] = checked.seconds
+    return Prepared(plan, task, network, seeds, sizes, lags, learner, trainer, watch, probe, record)
 
 
-def load(folder: str | Path) -> TrainedRun:
-    """The trained network, its task and its record, from a run's folder.
-
-    Raises:
-        FileNotFoundError: where there is no run, or it has no weights.
-        ValueError: where a file is broken, the corpus is another one now, or a file names what may not be made
-            (see `targets`).
-    """
-    record = records.read(folder)
-    cfg = records.config_of(record)
-    check(cfg)
-    task = make_task(cfg)
-    check_data(record, task, Path(folder))
-    check_artifacts(record, Path(folder))
-    network = make_network(cfg, task, sizes_to_match(cfg, task))
-    load_weights(network, Path(folder))
-    return TrainedRun(network.eval(), task, record)
-
-
-def new_record(cfg: DictConfig, task: Task, names: Mapping[str, Any], goes_on: Path | None) -> Record:
-    """The record of a run that is about to begin, or to go on in the folder `goes_on`.
-
-    Raises ValueError where it was begun with other data than the task has now.
-    """
-    record = records.new(plain(cfg), names["model"], names["task"])
-    record["data"], record["command"] = task.provenance, names["command"]
-    record["sequences"]["gradient"] = SEQUENCES
-    if goes_on and (there := begun(goes_on)):
-        check_data(there, task, goes_on)
-        record["started"] = there["started"]
-    return record
-
-
-def check_data(record: Record, task: Task, folder: Path) -> None:
-    """Raise ValueError where a run was trained on other data than the task has now."""
-    trained_on, found = record["data"].get("sha256"), task.provenance.get("sha256")
-    if trained_on != found:
-        raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
-
-
-def check_artifacts(record: Record, folder: Path) -> None:
-    """Raise ValueError where the weights are not those that the run left; records before schema 2 do not say."""
-    for one in record["artifacts"]:
-        if one["file"] == records.WEIGHTS and one != artifact(folder / records.WEIGHTS):
-            raise ValueError(f"{folder / records.WEIGHTS} is not the file that this run wrote: its sha256 differs")
-
-
-def artifact(path: Path) -> Artifact:
-    """What the record says of a file beside it. Raises FileNotFoundError without one."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} has no {path.name}")
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def make_task(cfg: DictConfig) -> Task:
-    """The task, at `lag`."""
-    task: Task = build(cfg.task, targets.TASK)
-    return task
-
-
-def tell_remarks(task: Task) -> None:
-    """Log what is odd about the text that a task reads; of a ddp run the first process does."""
-    if rank_zero_only.rank == 0:
-        for remark in task.provenance.get("remarks", []):
-            log.warning("%s", remark)
-
-
-def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None) -> Network:
-    """The network: the core that `model` describes, `sizes` apart, between the task's read-in and read-out."""
-    return Network(task, partial(build, cfg.model, targets.CORE, **(sizes or {})))
-
-
-def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
-    """The widths that make `budget.parameters`; none where it is null. Raises ValueError where there are none."""
-    wanted = cfg.budget.parameters
-    return {} if wanted is None else matched(lambda **sizes: make_network(cfg, task, sizes), cfg.model, wanted)
-
-
-def lags_to_test(cfg: DictConfig, task: Task) -> list[int]:
-    """`eval.lags` or the default ones. Raises ValueError where the task has no such lag: now, not after training."""
-    lags = list(cfg.eval.lags or default_lags(task))
-    for lag in lags:
-        task.on_curve(lag)
-    return lags
-
-
-def in_processes(trainer: pl.Trainer, record: Record, folder: Path, go_on: bool, arguments: tuple[Any, ...]) -> Record:
-    """`run(*arguments)` in a process for each device; the record that the first of them wrote.
+def in_processes(prepared: Prepared) -> Record:
+    """The run in a process for each device; the record that the first of them wrote.
 
     A run that a process is lost of has failed, even if none is left to write that down.
     """
+    plan, trainer = prepared.plan, prepared.trainer
     cluster, number = trainer.strategy.cluster_environment, trainer.world_size
     shared = {"MASTER_ADDR": cluster.main_address, "MASTER_PORT": str(cluster.main_port), "WORLD_SIZE": str(number)}
     shared |= {"NODE_RANK": "0", "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    with records.claimed(folder, go_on):
+    resolved = plan._replace(cfg=records.as_config(OmegaConf.to_container(plan.cfg, resolve=True)))
+    with records.claimed(plan.folder, plan.begun is not None):
         try:
-            ranks.together([shared | {"LOCAL_RANK": str(rank)} for rank in range(number)], run, *arguments)
+            ranks = [shared | {"LOCAL_RANK": str(rank)} for rank in range(number)]
+            processes.together(ranks, run_in_claimed_folder, resolved)
         except Exception as error:
-            left = begun(folder) or record
+            left = begun(plan.folder) or prepared.record
             if left["status"] not in ("finished", "diverged"):
                 left["status"], left["error"] = "failed", f"{type(error).__name__}: {error}"
-                records.write(left, folder)
+                records.write(left, plan.folder)
             raise
-    ended = records.read(folder)
+    ended = records.read(plan.folder)
     if ended["status"] != "finished":
         raise KeyboardInterrupt
     return ended
 
 
-def evaluate(
-    record: Record, folder: Path, network: Network, task: Task, cfg: DictConfig, lags: list[int], probe: ProbeGradients
-) -> None:
-    """All that is measured after the training, on the best-validation weights, put into the record as it is measured.
+def run_in_claimed_folder(plan: RunPlan) -> Record:
+    """The run in one of its processes: the one that started them keeps the folder to them."""
+    return carry_out(prepare(plan))
 
-    What has been measured is in the record, and written, should the next fail.
+
+def carry_out(prepared: Prepared) -> Record:
+    """Fit and evaluate, tracked and recorded whatever happens. Returns the record, as it was written."""
+    plan, record = prepared.plan, prepared.record
+    if not is_first():
+        torch.manual_seed(plan.cfg.seed + rank_zero_only.rank)  # each drops out other units
+    with (
+        tracking(plan.cfg, plan.folder, record, prepared.task) as prepared.trainer.loggers,
+        records.recording(record, plan.folder, is_first()),
+    ):
+        record["environment"] = environment(prepared.device, malloc.in_use())
+        record["environment"]["processes"] = prepared.trainer.world_size
+        watch_memory(prepared.device)
+        fit(prepared)
+        if is_first():
+            evaluate(prepared)
+    if is_first():
+        forget(plan.folder)
+        summary.show(record, plan.folder)
+    return record
+
+
+def fit(prepared: Prepared) -> None:
+    """Train, from the last checkpoint on where there is one; what was measured is in the record however it ends."""
+    plan, task, learner, record = prepared.plan, prepared.task, prepared.learner, prepared.record
+    start = to_go_on_from(plan.folder) if plan.begun else None
+    if plan.begun and not start:
+        log.info("%s has no checkpoint: it begins again at step 0", plan.folder)
+    streams = Streams(task, learner.lags, prepared.seeds, plan.cfg.batch_size, plan.cfg.validation.sequences)
+    try:
+        if is_first() and not start:
+            prepared.probe.at(step=0)
+        with quietly():
+            prepared.trainer.fit(learner, streams, ckpt_path=start, weights_only=True)
+    finally:
+        record |= outcome(prepared.watch, plan.cfg)
+        record["training_lags"] = cast("list[Stage]", learner.lags.until(prepared.trainer.global_step))
+        taken = cost(prepared.watch, prepared.probe, prepared.trainer, plan.cfg.batch_size)
+        record["cost"] |= cast("Cost", parameters(prepared.network) | prepared.sizes | taken)
+        record |= gradients(prepared.probe)
+
+
+def evaluate(prepared: Prepared) -> None:
+    """All that is measured after the training, on the best-validation weights.
+
+    It is put into the record as it is measured, and written: should the next measurement fail, it is there.
     """
-    record["best_step"] = best_step = load_weights(network, folder)
+    folder, record = prepared.plan.folder, prepared.record
+    prepared.network.to(prepared.device)
+    record["best_step"] = best_step = load_weights(prepared.network, folder)
     record["artifacts"] = [artifact(folder / records.WEIGHTS)]
-    probe.at(best_step)
-    record |= gradients(probe)
+    prepared.probe.at(best_step)
+    record |= gradients(prepared.probe)
     records.write(record, folder)
     started = time.monotonic()
     try:
-        measure(network, task, cfg, lags, record, folder)
+        measure(prepared)
     finally:
         record["cost"]["test_seconds"] = time.monotonic() - started
     figures.draw(record, folder)
     if sample := record["example"].get("sample"):
-        records.write_text(folder / records.SAMPLE, sample["text"] + "\n")
+        write_text(folder / records.SAMPLE, sample["text"] + "\n")
 
 
-def measure(network: Network, task: Task, cfg: DictConfig, lags: list[int], record: Record, folder: Path) -> None:
+def measure(prepared: Prepared) -> None:
     """The test at the trained lag, the lag curve and an example; without test sequences, nothing."""
-    if not cfg.eval.sequences:
+    network, task, seeds, record = prepared.network, prepared.task, prepared.seeds, prepared.record
+    sequences = prepared.plan.cfg.eval.sequences
+    if not sequences:
         return
-    seeds, sequences = Seeds(cfg.seed, cfg.stream), cfg.eval.sequences
     record["sequences"]["test"] = sequences
-    with showing_test(len(lags)) as tell:
+    with showing_test(len(prepared.lags)) as tell:
         test = score(network, task, seeds, sequences)
         record["test"] = cast("Test", {**test, **task.baselines, "sequences": sequences})
-        records.write(record, folder)
+        records.write(record, prepared.plan.folder)
 
         def keep(point: LagPoint) -> None:
             record["lag_curve"].append(point)
-            records.write(record, folder)
+            records.write(record, prepared.plan.folder)
             tell(point)
 
-        over_lags(network, task, lags, seeds, sequences, keep, test)
+        over_lags(network, task, prepared.lags, seeds, sequences, keep, test)
     record["example"] = example(network, task, seeds)
 
 
 def measure_gradients(network: Network, task: Task, seeds: Seeds, step: int) -> Profile:
     """The gradient over distance, on the first validation sequences."""
     return gradient_over_distance(network, task, next(fixed_batches(task, "val", seeds, SEQUENCES)), step)
-
-
-def gradients(probe: ProbeGradients) -> Any:
-    """The gradient over distance at every step it was measured at, as the record has it."""
-    return {
-        "gradient": [point for profile in probe.profiles for point in profile.points],
-        "gradient_scalars": [profile.scalars for profile in probe.profiles],
-    }
 
 
 def example(network: Network, task: Task, seeds: Seeds) -> dict[str, Any]:
@@ -304,29 +260,20 @@ def example(network: Network, task: Task, seeds: Seeds) -> dict[str, Any]:
     return task.part("test").example(predict, seeds.generator("example", task.stream_lag, 0))
 
 
-def outcome(watch: Watch, cfg: DictConfig) -> Any:
-    """How it learned, whether it was solved and what that took, as the record has it."""
-    steps = watch.steps_to_solve
-    return {
-        "learning_curve": watch.curve,
-        "ended_by": budget.last_of(cfg) if watch.ended_by == "steps" else watch.ended_by,
-        "solved": watch.solved,
-        "steps_to_solve": steps,
-        "sequences_to_solve": None if steps is None else steps * cfg.batch_size,
-        "seconds_to_solve": watch.seconds_to_solve,
-    }
+def load(folder: str | Path) -> TrainedRun:
+    """The trained network, its task and its record, from a run's folder.
 
-
-def cost(watch: Watch, probe: ProbeGradients, trainer: pl.Trainer, batch_size: int) -> dict[str, Any]:
-    """Time and memory of the training, as the record has it; tokens per second are of the training steps alone."""
-    stepping = watch.seconds - watch.validation_seconds - probe.seconds
-    return {
-        "steps": trainer.global_step,
-        "sequences": trainer.global_step * batch_size,
-        "seconds": watch.seconds,
-        "computing_seconds": watch.computing_seconds,
-        "validation_seconds": watch.validation_seconds,
-        "probe_seconds": probe.seconds,
-        "tokens_per_second": watch.tokens / stepping if stepping > 0 else None,
-        "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
-    }
+    Raises:
+        FileNotFoundError: where there is no run, or it has no weights.
+        ValueError: where a file is broken, the corpus is another one now, or a file names what may not be made
+            (see `instantiate`).
+    """
+    record = records.read(folder)
+    cfg = records.config_of(record)
+    check(cfg)
+    task = make_task(cfg)
+    check_data(record, task, Path(folder))
+    check_artifacts(record, Path(folder))
+    network = make_network(cfg, task, sizes_to_match(cfg, task))
+    load_weights(network, Path(folder))
+    return TrainedRun(network.eval(), task, record)

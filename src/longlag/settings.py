@@ -2,13 +2,35 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from longlag import malloc
+from longlag import memory
 from longlag.records.identity import NOT_OF_THE_RUN, OF_THE_TRAINER, flattened
+
+_INSTALLED = Path(__file__).with_name("conf")  # inside a wheel
+_CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
+CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+
+
+def _sweep() -> str | None:
+    """The name of the sweep that a run is of."""
+    hydra_config = HydraConfig.get() if HydraConfig.initialized() else None
+    return Path(hydra_config.sweep.dir).name if hydra_config and hydra_config.mode == RunMode.MULTIRUN else None
+
+
+# For the YAML files: ${times:1.5,${lag}}, ${first:${resume},outputs}, ${sweep:}.
+OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
+OmegaConf.register_new_resolver("first", lambda *given: next(filter(None, given), None), replace=True)
+OmegaConf.register_new_resolver("sweep", _sweep, replace=True)
 
 PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "16-mixed")
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # one that no backslash takes its meaning from
@@ -31,7 +53,7 @@ class Range(NamedTuple):
         number = isinstance(value, int if self.whole else (int, float)) and not isinstance(value, bool)
         if number and self._holds(value):
             return None
-        return f"must be {self}, got {value!s}"
+        return f"must be {self}, got {said(value)}"
 
     def _holds(self, value: float) -> bool:
         if not math.isfinite(value):
@@ -46,7 +68,9 @@ class Range(NamedTuple):
         return f"{kind} {bound}" + (f" and below {self.high:g}" if self.high is not None else "")
 
 
+BYTES_A_PARAMETER = 16  # in float32: its value, its gradient, and the two means that Adam keeps
 COUNT = Range(whole=True, low=1)
+FROM_ZERO = Range(whole=True, low=0)
 POSITIVE = Range(whole=False, low=0, above=True)
 RANGES = {
     "lag": COUNT,
@@ -63,9 +87,10 @@ RANGES = {
     "budget.sequences": Range(whole=True, low=1, null=True),
     "budget.seconds": Range(whole=False, low=0, above=True, null=True),
     "budget.give_up_at": Range(whole=False, low=0, above=True, high=1, null=True),
-    "runtime.threads": Range(whole=True, low=1, null=True),
+    "runtime.threads": Range(whole=True, low=1, high=1025, null=True),  # OpenMP crashes with very many
     "model.hidden_size": COUNT,
-    "model.num_layers": COUNT,
+    "model.num_layers": Range(whole=True, low=1, high=10_000),
+    "model.num_heads": COUNT,
     "model.feed_forward_size": Range(whole=True, low=1, null=True),
     "model.dropout": Range(whole=False, low=0, high=1),
     "model.t_max": POSITIVE,
@@ -85,29 +110,38 @@ RANGES = {
     "trainer.log_every_n_steps": COUNT,
     "trainer.num_nodes": COUNT,
     "logger.wandb.timeout": POSITIVE,
+    "logger.csv.flush_logs_every_n_steps": COUNT,
     "runtime.checkpoint_seconds": Range(whole=False, low=0),
 }
 CHOICES = {
     "lr_schedule": SCHEDULES,
     "trainer.precision": PRECISIONS,
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": ("auto", "ddp"),
-    "runtime.malloc": malloc.CHOICES,
+    "runtime.malloc": ("stock", "tuned"),
 }
-TOP_LEVEL = {
-    *(
-        "lag",
-        "seed",
-        "stream",
-        "max_steps",
-        "batch_size",
-        "lr",
-        "lr_schedule",
-        "warmup_steps",
-        "optimizer",
-        "validation",
-        "eval",
-    ),
-    *("budget", "published", "resume", "runtime", "tune", "tuned", "model", "task", "lag_mode", "trainer", "logger"),
+TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned"]  # the groups, at the top beside what config.yaml sets
+TEXTS = ("task.prompt", "logger.wandb.project", "logger.wandb.dir")
+MADE = ("model", "task", "lag_mode", "trainer", "optimizer")  # each names what is made, and its arguments
+SECTIONS = ("validation", "eval", "budget", "runtime")
+OURS = {  # what Lightning's Trainer calls by another name, or what has no use here: what to set instead
+    "max_steps": "set max_steps",
+    "max_epochs": "there are no epochs, the data have no end: set max_steps",
+    "max_time": "set budget.seconds",
+    "min_steps": "a run ends when it is solved; task.solved_at=null lets it take all of max_steps",
+    "min_epochs": "a run ends when it is solved; task.solved_at=null lets it take all of max_steps",
+    "val_check_interval": "set validation.every",
+    "check_val_every_n_epoch": "set validation.every",
+    "limit_val_batches": "set validation.sequences",
+    "limit_test_batches": "set eval.sequences",
+    "limit_train_batches": "set max_steps",
+    "overfit_batches": "set max_steps",
+    "fast_dev_run": "set max_steps to a small number",
+    "accumulate_grad_batches": "there is none: set batch_size",
+    "gradient_clip_algorithm": "there is none: the norm of the gradient is clipped, at trainer.gradient_clip_val",
+    "logger": "choose one with logger=csv, wandb or none",
+    "default_root_dir": "set hydra.run.dir",
+    "enable_checkpointing": "set runtime.checkpoint_seconds",
 }
 
 
@@ -153,15 +187,70 @@ def check(cfg: DictConfig) -> None:
 
     A core of someone else's need not have `num_layers` or `dropout`: a key that is absent is not checked.
     """
-    for key in map(str, cfg):
-        if key not in TOP_LEVEL:
-            raise ValueError(f"{key}: there is no such setting; `python train.py --help` lists them")
+    _check_structure(cfg)
     for key, allowed in RANGES.items():
         _refuse(cfg, key, allowed.problem)
     for key, names in CHOICES.items():
         _refuse(cfg, key, lambda value, names=names: _not_one_of(value, names))
+    for key in TEXTS:
+        _refuse(cfg, key, _text_problem)
+    _refuse(cfg, "logger.wandb.tags", _tags_problem)
     _refuse(cfg, "eval.lags", _lags_problem)
     _refuse(cfg, "trainer.devices", _devices_problem)
+    _refuse(cfg, "budget.parameters", _parameters_problem)
+
+
+def _check_structure(cfg: DictConfig) -> None:
+    """Every key is known, and what should hold settings does."""
+    _check_keys(list(map(str, cfg)), [str(key) for key in shipped("config") if key not in ("defaults", "hydra")] + TOP)
+    for name in (*SECTIONS, *MADE, "logger"):
+        if name in cfg and not OmegaConf.is_dict(cfg[name]):
+            inside = (
+                f"{name}._target_" if name in MADE else f"{name}.{next(iter(shipped('config').get(name) or ['csv']))}"
+            )
+            raise ValueError(f"{name} must hold settings, such as {inside}, got {said(cfg[name])}")
+    for name in ("tune", "published"):
+        if cfg.get(name) is not None and not OmegaConf.is_dict(cfg[name]):
+            raise ValueError(f"{name} must hold settings or be null, got {said(cfg[name])}")
+    for name in SECTIONS:
+        _check_keys(
+            [f"{name}.{key}" for key in cfg.get(name, {})], [f"{name}.{key}" for key in shipped("config")[name]]
+        )
+    known = [f"trainer.{key}" for key in shipped("trainer/auto")]
+    _check_keys([f"trainer.{key}" for key in cfg.get("trainer", {})], known)
+
+
+def _check_keys(given: Sequence[str], known: Sequence[str]) -> None:
+    for key in given:
+        if key not in known:
+            raise ValueError(unknown(key, known))
+
+
+@cache
+def shipped(name: str) -> Any:
+    """The contents of a YAML file of ours."""
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """That there is no such setting, and which one may be meant: one beside it, or one anywhere that ends alike."""
+    parent, _, end = key.rpartition(".")
+    if parent == "trainer" and end in OURS:
+        return f"{key} is Lightning's and has no effect here: {OURS[end]}"
+    names = {name: name.rpartition(".") for name in known}
+    if key in names:
+        return f"{key} cannot be taken away; give it a value"
+    beside = {tail: name for name, (of, _, tail) in names.items() if of == parent}
+    anywhere = {tail: name for name, (_, _, tail) in names.items()}
+    near = [beside[tail] for tail in get_close_matches(end, beside, 1, 0.7)]
+    near += [anywhere[tail] for tail in get_close_matches(end, anywhere, 1, 0.85)]
+    what = f"did you mean {near[0]}?" if near else "`python train.py --help` lists them"
+    return f"{key}: there is no such setting; {what}"
+
+
+def said(value: Any) -> str:
+    """A value as the command line has it."""
+    return "null" if value is None else "nothing" if value == "" else str(value)
 
 
 def _refuse(cfg: DictConfig, key: str, problem_of: Any) -> None:
@@ -173,17 +262,34 @@ def _refuse(cfg: DictConfig, key: str, problem_of: Any) -> None:
 
 
 def _not_one_of(value: object, names: Sequence[str]) -> str | None:
-    return None if str(value) in names else f"must be one of {', '.join(names)}, got {value}"
+    return None if str(value) in names else f"must be one of {', '.join(names)}, got {said(value)}"
+
+
+def _text_problem(value: Any) -> str | None:
+    good = isinstance(value, str) and value
+    return None if good else f"must be a text, in quotes where it could be a number, got {said(value)}"
+
+
+def _tags_problem(value: Any) -> str | None:
+    good = OmegaConf.is_list(value) and all(isinstance(tag, str) for tag in value)
+    return None if good else f"must be a list of words, such as [mine,first], got {said(value)}"
 
 
 def _lags_problem(value: Any) -> str | None:
     if value is None:
         return None
     good = OmegaConf.is_list(value) and len(value) > 0 and all(COUNT.problem(lag) is None for lag in value)
-    return None if good else f"must be a list of whole numbers of at least 1, such as [10,100], got {value}"
+    return None if good else f"must be a list of whole numbers of at least 1, such as [10,100], got {said(value)}"
 
 
 def _devices_problem(value: Any) -> str | None:
-    numbered = OmegaConf.is_list(value) and len(value) > 0
+    numbered = OmegaConf.is_list(value) and 0 < len(value) == len(set(value))
+    numbered = numbered and all(FROM_ZERO.problem(number) is None for number in value)
     good = value == "auto" or numbered or COUNT.problem(value) is None
-    return None if good else f"must be a whole number of at least 1, a list of device numbers, or auto, got {value}"
+    wanted = "a whole number of at least 1, a list of device numbers (each of them once), or auto"
+    return None if good else f"must be {wanted}, got {said(value)}"
+
+
+def _parameters_problem(value: Any) -> str | None:
+    fits = value is None or memory.fits(BYTES_A_PARAMETER * value)
+    return None if fits else f"are more than fit in the memory of this machine, {memory.in_words()}, got {value}"

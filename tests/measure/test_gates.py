@@ -5,8 +5,8 @@ import pytest
 import torch
 from conftest import compose
 
+from longlag.assemble import make_network, make_task
 from longlag.measure.gates import has_gates, replay
-from longlag.run import make_network, make_task
 from longlag.stream import Seeds, fixed_batches
 
 GATED = ("lstm", "gru", "lstm_scratch", "lstm_1997", "lstm_peephole", "gru_scratch")

@@ -11,9 +11,9 @@ from longlag.measure.gradients import Profile, gradient_over_distance, log10_nor
 from longlag.models.gru import GRU
 from longlag.models.lstm import LSTM
 from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.network import Network
 from longlag.models.rnn import RNN
 from longlag.models.transformer import Transformer
-from longlag.network import Network
 from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.adding import Adding
 from longlag.tasks.copy import Copy
@@ -45,6 +45,21 @@ class Accumulator(Linear):
             h = self.a * h + x_t
             outputs.append(h)
         return torch.stack(outputs, 1), h[None]
+
+
+class Turning(nn.Module):
+    """h_t = a e^(i angle) h_{t-1} + x_t in complex numbers; the outputs are real and imaginary parts."""
+
+    def __init__(self, input_size: int, a: float, angle: float):
+        super().__init__()
+        self.hidden_size = 2 * input_size
+        self.turn = nn.Parameter(torch.polar(torch.tensor(a), torch.tensor(angle)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = torch.arange(x.shape[1])
+        distance = step[:, None] - step
+        h = torch.tril(self.turn ** distance.clamp_min(0)) @ x.to(self.turn.dtype)
+        return torch.cat([h.real, h.imag], dim=-1)
 
 
 class Attention(nn.Module):
@@ -91,6 +106,14 @@ def test_linear_recurrence(a):
     for distance, norm in norms.items():
         ratio = norm - norms[0] - distance * math.log10(abs(a))
         assert 10**ratio == pytest.approx(1.0, rel=1e-6), distance
+
+
+@pytest.mark.parametrize("angle", [0.0, 1.0, math.pi / 2])
+def test_complex_numbers_stay_complex(angle):
+    task = Copy(100)
+    norms = profile(connect(task, Turning, a=0.9, angle=angle), task)
+    slope = (norms[100] - norms[64]) / 36  # a norm over both parts turns a little with the head's weights
+    assert slope == pytest.approx(math.log10(0.9), abs=0.02)
 
 
 @pytest.mark.parametrize("a", [0.5, 0.9, 1.0])

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from longlag.measure.lags import default_lags, over_lags, score
+from longlag.models.network import Network
 from longlag.models.rnn import RNN
-from longlag.network import Network
 from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.copy import Copy
 

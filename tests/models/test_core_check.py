@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longlag.models.core_check import STEPS, check_core
-from longlag.models.core_copies import without_dropout
+from longlag.models.check.check import STEPS, check_core
+from longlag.models.check.copies import without_dropout
 from longlag.models.lstm import LSTM
 from longlag.models.transformer import Transformer
 
@@ -508,11 +508,11 @@ class Raises(Causal):
         (NotANumberLater, "forward gave NaN or infinity, in evaluation mode, for 601 steps"),
         (Overflows, "forward gave NaN or infinity"),
         (WithoutGradient, "forward gave outputs without a gradient"),
-        (KeepsItsGraph, "it cannot be copied after a call .*; detach what it keeps"),
+        (KeepsItsGraph, "it cannot be copied after a call .*; detach the"),
         (HasALock, "it cannot be copied .TypeError: cannot pickle '_thread.lock' object"),
         (
             OfBoundedContext,
-            r"forward raised RuntimeError: The size of .* = \(1, 601, 10\); a core must take any .* leng",
+            r"forward raised RuntimeError: The size of .* = \(1, 601, 10\); a core must take any number of seq",
         ),
         (Raises, r"forward raised KeyError: 'a word\\nand another line', in training mode.*HYDRA_FULL_ERROR=1"),
     ],
@@ -559,6 +559,16 @@ def test_checked_in_float32_where_it_must_be(caplog: pytest.LogCaptureFixture):
     assert "\n" not in said
     with pytest.raises(ValueError, match="sees the future"):
         check_core(InSinglePrecisionReversed(10), VECTORS, LONGEST)
+
+
+class NeedsTenSteps(Causal):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.causal(F.pad(x.transpose(1, 2), (9, 0), mode="reflect").transpose(1, 2)[:, 9:])
+
+
+def test_a_core_that_does_not_take_short_sequences_is_refused():
+    with pytest.raises(ValueError, match=r"forward raised RuntimeError: .* = \(2, 8, 10\)"):
+        check_core(NeedsTenSteps(10), VECTORS, 300)
 
 
 def test_what_fails_in_any_precision_is_an_error_and_no_warning(caplog: pytest.LogCaptureFixture):

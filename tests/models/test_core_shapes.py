@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from longlag.models.core_check import check_core
-from longlag.network import Network
+from longlag.models.check.check import check_core
+from longlag.models.network import Network
 from longlag.tasks.copy import Copy
 
 VECTORS = torch.eye(10)
@@ -53,7 +53,7 @@ ONE = r"the contract asks for one tensor \(batch, time, hidden_size\): "
     [
         (TorchsOwn(10), rf"gave a tuple of 2; {ONE}keep the layer in .* return self\.layer\(x\)\[0\]"),
         (Core(10, lambda h: [h]), f"gave a list of 1; {ONE}"),
-        (Core(10, lambda h: {"outputs": h}), f"gave an object of class dict; {ONE}end with return outputs"),
+        (Core(10, lambda h: {"outputs": h}), f"gave an object of class dict; {ONE}let forward end with return outputs"),
         (Core(10, lambda h: h.detach().numpy()), "gave an object of class ndarray; "),
         (Core(10, lambda h: None), "gave None; "),
         (
@@ -200,8 +200,8 @@ PART = r"the contract asks for \(layers, batch, hidden_size\) for each part of i
 @pytest.mark.parametrize(
     ("core", "says"),
     [
-        (NeedsAState, r"does not take what .*missing a required argument: 'state'.*def unroll\(self, x, state=None\)"),
-        (TakesNoState, r"does not take what .*too many positional arguments.*def unroll\(self, x, state=None\)"),
+        (NeedsAState, r"cannot be called as .*missing a required argument: 'state'.*def unroll\(self, x, state=None\)"),
+        (TakesNoState, r"cannot be called as .*too many positional arguments.*def unroll\(self, x, state=None\)"),
         (CannotBegin, r"raised TypeError: 'NoneType' object is not subscriptable, in training mode"),
         (OutputsAlone, "gave an object of class Tensor; the contract asks for its outputs and the state"),
         (AllApart, "gave a tuple of 3; the contract asks for its outputs and the state, return outputs, state"),
@@ -211,7 +211,7 @@ PART = r"the contract asks for \(layers, batch, hidden_size\) for each part of i
         (Counts, f"gave a state in int64; {PART}"),
         (CutOff, f"gave a state without a gradient; {PART}"),
         (LastStepAlone, r"gave \(8, 16\) .* one step alone; "),
-        (lambda: Unrolls(unroll=4), "is an object of class int and no method; "),
+        (lambda: Unrolls(unroll=4), "is an object of class int and not a method; "),
     ],
 )
 def test_unroll(core: Callable[[], nn.Module], says: str):
@@ -256,14 +256,44 @@ class NotANumber(Unrolls):
         return outputs * torch.nan, state
 
 
+class WritesOver(Unrolls):
+    """What the backward pass needs."""
+
+    def unroll(self, x: Tensor, state: Any = None) -> Any:
+        outputs, state = self.layer(x, state)
+        return outputs.sigmoid().mul_(2), state
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.unroll(x)[0]
+
+
+class Unsteady(Unrolls):
+    """The slope of a root at 0."""
+
+    def unroll(self, x: Tensor, state: Any = None) -> Any:
+        outputs, state = self.layer(x, state)
+        return outputs + (0 * outputs).sqrt(), state
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.unroll(x)[0]
+
+
 @pytest.mark.parametrize(
     ("core", "says"),
     [
-        (AnotherFunction, r"forward and unroll give other outputs, in training mode .*return self\.unroll\(x\)\[0\]"),
-        (AnotherInEvaluation, "forward and unroll give other outputs, in evaluation mode"),
-        (ForgetsItsCell, "unroll in pieces, each .*, gives other outputs than in one, in training mode"),
-        (OfTheFirstSequence, "unroll in pieces, each .*, gives other outputs than in one, in training mode"),
-        (Truncates, "the gradient through unroll in pieces is not that through forward .*, without detach"),
+        (WritesOver, "its outputs cannot be differentiated: RuntimeError: one of the variables needed for gradient"),
+        (Unsteady, r"the gradient of its outputs by \d+ steps of its inputs is NaN or infinite"),
+        (
+            AnotherFunction,
+            r"forward and unroll give different outputs, in training mode .*return self\.unroll\(x\)\[0\]",
+        ),
+        (AnotherInEvaluation, "forward and unroll give different outputs, in evaluation mode"),
+        (ForgetsItsCell, "unroll over pieces, each .* gives different outputs than over the whole, in training mode"),
+        (
+            OfTheFirstSequence,
+            "unroll over pieces, each .* gives different outputs than over the whole, in training mode",
+        ),
+        (Truncates, "the gradient through unroll over pieces differs from that through forward .*: do not detach"),
         (NotANumber, "unroll gave NaN or infinity"),
     ],
 )
@@ -301,13 +331,28 @@ def refuses(input_size: int) -> Any:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (NoInputSize, r"input_size.*; a core is made with input_size.*def __init__\(self, input_size, \.\.\.\)"),
+        (
+            NoInputSize,
+            r"input_size.*; the contract asks for a constructor .*def __init__\(self, input_size, \.\.\.\)",
+        ),
         (NoWidth, "the core NoWidth: it has no hidden_size; .* set self.hidden_size in its constructor"),
-        (lambda input_size: NoWidth(input_size, hidden_size=8.0), "its hidden_size is 8.0, no whole number above 0"),
-        (lambda input_size: NoWidth(input_size, hidden_size="8"), "its hidden_size is '8', no whole number above 0"),
-        (lambda input_size: NoWidth(input_size, hidden_size=0), "its hidden_size is 0, no whole number above 0"),
-        (lambda input_size: NoWidth(input_size, hidden_size=True), "its hidden_size is True, no whole number above 0"),
-        (no_module, "the core function: it is no torch.nn.Module"),
+        (
+            lambda input_size: NoWidth(input_size, hidden_size=8.0),
+            "its hidden_size is 8.0, which is not a whole number above 0",
+        ),
+        (
+            lambda input_size: NoWidth(input_size, hidden_size="8"),
+            "its hidden_size is '8', which is not a whole number above 0",
+        ),
+        (
+            lambda input_size: NoWidth(input_size, hidden_size=0),
+            "its hidden_size is 0, which is not a whole number above 0",
+        ),
+        (
+            lambda input_size: NoWidth(input_size, hidden_size=True),
+            "its hidden_size is True, which is not a whole number above 0",
+        ),
+        (no_module, "the core function: it is not a torch.nn.Module"),
         (refuses, "^model.hidden_size=7 is not divisible by model.num_heads=4$"),
     ],
 )

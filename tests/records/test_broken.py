@@ -14,9 +14,10 @@ from rich.console import Console
 
 import longlag
 from longlag import records, resume
-from longlag.checkpoints import LAST, to_go_on_from
-from longlag.report import comparison, kept, page, pivot, summary, table
-from longlag.report.cells import cells, find
+from longlag.report import compact, comparison, page, pivot, summary, table
+from longlag.report.groups import cells, find
+from longlag.sweeps.tuning_score import tuning_score
+from longlag.training.checkpoints import LAST, to_go_on_from
 
 SMALL = (
     *("task=copy", "lag=6", "max_steps=4", "validation.every=2", "validation.sequences=16", "eval.sequences=16"),
@@ -82,8 +83,8 @@ def read_by_all(runs: list[records.Record]) -> None:
     page.page(runs, "t")
     for run in runs:
         summary.table(run)
-        kept.small(run)
-        records.score(run)
+        compact.small(run)
+        tuning_score(run)
     pivot.pivot(runs, ["model"], ["seed"])
 
 

@@ -13,7 +13,10 @@ from conftest import compose, train
 from omegaconf import OmegaConf
 
 from longlag import records
+from longlag.files import replacing
 from longlag.settings import plain
+from longlag.sweeps.tuning_score import tuning_score
+from longlag.training.learner import Diverged
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def test_finished(record: records.Record, tmp_path: Path):
     ("error", "raised", "status"),
     [
         (RuntimeError("no memory"), RuntimeError, "failed"),
-        (records.Diverged("the loss is nan"), records.Diverged, "diverged"),
+        (Diverged("the loss is nan"), Diverged, "diverged"),
         (KeyboardInterrupt(), KeyboardInterrupt, "interrupted"),
         (SystemExit(1), KeyboardInterrupt, "interrupted"),  # what Lightning makes of Ctrl-C
     ],
@@ -171,20 +174,20 @@ def learned(record: records.Record, curve: dict[int, float], status: str = "fini
 
 def test_the_score_is_the_validation_accuracy_averaged_over_the_budget(record: records.Record):
     budget = record["config"]["budget"]
-    assert records.score(learned(record, {50: 0.2, 100: 0.6})) == pytest.approx(0.4)
-    assert records.score(learned(record, {10: 0.2, 100: 0.6})) == pytest.approx(0.56)
-    assert records.score(learned(record, {10: 0.5, 20: 1.0})) == pytest.approx(0.95)  # solved: the rest counts as such
-    assert records.score(learned(record, {10: 0.5, 20: 1.0}, budget=budget | {"sequences": 83})) == pytest.approx(0.75)
-    assert records.score(learned(record, {10: 0.5, 20: 1.0}, budget=budget | {"sequences": 10**6})) == pytest.approx(
+    assert tuning_score(learned(record, {50: 0.2, 100: 0.6})) == pytest.approx(0.4)
+    assert tuning_score(learned(record, {10: 0.2, 100: 0.6})) == pytest.approx(0.56)
+    assert tuning_score(learned(record, {10: 0.5, 20: 1.0})) == pytest.approx(0.95)  # solved: the rest counts as such
+    assert tuning_score(learned(record, {10: 0.5, 20: 1.0}, budget=budget | {"sequences": 83})) == pytest.approx(0.75)
+    assert tuning_score(learned(record, {10: 0.5, 20: 1.0}, budget=budget | {"sequences": 10**6})) == pytest.approx(
         0.95
     )
-    assert records.score(learned(record, {100: 1.0})) == 1.0
+    assert tuning_score(learned(record, {100: 1.0})) == 1.0
 
 
 def test_the_score_of_a_run_that_did_not_finish(record: records.Record):
-    assert records.score(learned(record, {50: 0.9}, status="diverged")) == 0.0
-    assert records.score(learned(record, {50: 0.9}, status="failed")) is None
-    assert records.score(learned(record, {50: 0.9}, status="interrupted")) is None
+    assert tuning_score(learned(record, {50: 0.9}, status="diverged")) == 0.0
+    assert tuning_score(learned(record, {50: 0.9}, status="failed")) is None
+    assert tuning_score(learned(record, {50: 0.9}, status="interrupted")) is None
 
 
 def test_accuracy_in_words(record: records.Record):
@@ -212,7 +215,7 @@ def test_a_claim_removes_our_own_temporaries_and_nothing_else(tmp_path: Path):
 
 
 def test_what_a_killed_process_leaves_of_a_write_is_removed(tmp_path: Path):
-    with records.replacing(tmp_path / records.FILE) as temporary:
+    with replacing(tmp_path / records.FILE) as temporary:
         temporary.touch()
     temporary.touch()
     with records.claimed(tmp_path, go_on=True):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from longlag import records
 from longlag.records.schema import Record
-from longlag.records.store import json_schema
+from longlag.records.store import json_schema, validated
 from longlag.records.upgrade import upgrade
 from longlag.report import table
-from longlag.report.cells import cells, find, names
+from longlag.report.groups import cells, find, names
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -42,6 +42,13 @@ def test_every_record_that_is_kept_reads():
         assert record["cost"]["sequences"] == record["cost"]["steps"] * record["config"]["batch_size"]
         assert record["ended_by"] is not None
         assert record["sequences"]["validation"] == record["config"]["validation"]["sequences"]
+
+
+def test_records_that_are_kept_as_single_files_read_too():
+    files = [path for path in RESULTS.rglob("*.json") if path.name not in (records.FILE, "horizon.json")]
+    assert len(files) >= 6
+    for path in files:
+        assert validated(json.loads(path.read_text(encoding="utf-8")))["schema"] == 2
 
 
 def test_upgrading_twice_is_upgrading_once_and_leaves_what_it_is_given():
@@ -102,7 +109,7 @@ def test_another_schema_is_refused(schema: object):
 
 
 def test_the_page_of_the_schema_is_of_the_type():
-    """`python scripts/schema.py` writes it."""
+    """`python tools/schema.py` writes it."""
     assert json.loads((ROOT / "docs" / "record.schema.json").read_text(encoding="utf-8")) == json_schema()
 
 

@@ -4,7 +4,7 @@ import pytest
 from made_up import failed, run
 
 from longlag import records
-from longlag.report.cells import cells, find
+from longlag.report.groups import cells, find
 
 
 def test_records_are_found_once(tmp_path):

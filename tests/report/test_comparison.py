@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D
 
-from longlag.report.cells import cells
 from longlag.report.comparison import gap
 from longlag.report.figures import save
+from longlag.report.groups import cells
 
 
 def drawn(line: Line2D) -> dict[float, float]:

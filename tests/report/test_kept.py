@@ -7,8 +7,8 @@ import pytest
 from made_up import run
 
 from longlag import records
-from longlag.report.cells import cells, find
-from longlag.report.kept import keep_all
+from longlag.report.compact import keep_all
+from longlag.report.groups import cells, find
 
 
 def stored(folder: Path, **settings: object) -> None:

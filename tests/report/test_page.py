@@ -12,7 +12,7 @@ import pytest
 from made_up import CONFIG, NO_STATE
 
 from longlag import records
-from longlag.report.cells import find
+from longlag.report.groups import find
 from longlag.report.page import page
 
 ROOT = Path(__file__).parents[2]

@@ -10,16 +10,17 @@ import pytest
 from conftest import compose
 from made_up import failed, run
 
-from longlag import records, verify
+from longlag import records
+from longlag.instantiate import TASK, build
 from longlag.records.identity import identity
-from longlag.report import kept, published
+from longlag.report import compact, published
 from longlag.report.published import AGREES, BETTER, DIFFERS, FAILED, NOT_RUN, Published, judge
 from longlag.settings import check, plain
-from longlag.targets import TASK, build
+from longlag.sweeps import published_runs
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results" / "published"
-NAMES = sorted(path.stem for path in verify.PRESETS.glob("*.yaml"))
+NAMES = sorted(path.stem for path in published_runs.PRESETS.glob("*.yaml"))
 STATED = {
     "source": "Somebody 1999, Table 1",
     "figure": "sequences_to_solve",
@@ -42,8 +43,8 @@ WITHOUT_MEMORY = {  # REFERENCES: K ln 8 / (T + 2 K), and the variance of the su
 
 
 @pytest.fixture(scope="module")
-def known() -> dict[str, verify.Preset]:
-    return verify.presets()
+def known() -> dict[str, published_runs.Preset]:
+    return published_runs.presets()
 
 
 def stated(**changes: object) -> Published:
@@ -167,21 +168,21 @@ def test_line_without_memory(name: str, line: float):
     assert baselines["memoryless_" + given.figure.removeprefix("test.").removeprefix("memoryless_")] == line
 
 
-def test_presets_are_runs_of_their_own(known: dict[str, verify.Preset]):
+def test_presets_are_runs_of_their_own(known: dict[str, published_runs.Preset]):
     """Two of one configuration would share a folder when they go on."""
     assert list(known) == NAMES
     assert len({preset.begun_hash for preset in known.values()}) == len(known)
 
 
-def test_without_names_the_small_ones_are_chosen(known: dict[str, verify.Preset]):
-    small = verify.chosen([], known, large=False)
+def test_without_names_the_small_ones_are_chosen(known: dict[str, published_runs.Preset]):
+    small = published_runs.chosen([], known, large=False)
     assert {known[name].published.size for name in small} == {"small"}
     assert sum(known[name].published.minutes for name in small) <= 20
-    assert sorted(verify.chosen([], known, large=True)) == NAMES
-    assert verify.chosen(["tallec_copy_t500", "tallec_copy_t500"], known, large=False) == ["tallec_copy_t500"]
+    assert sorted(published_runs.chosen([], known, large=True)) == NAMES
+    assert published_runs.chosen(["tallec_copy_t500", "tallec_copy_t500"], known, large=False) == ["tallec_copy_t500"]
 
 
-def test_the_page_is_of_the_records_kept(known: dict[str, verify.Preset]):
+def test_the_page_is_of_the_records_kept(known: dict[str, published_runs.Preset]):
     judged = [judge(name, known[name].published, _kept(name)) for name in NAMES]
     assert published.markdown(judged) in (ROOT / "docs" / "published.md").read_text(encoding="utf-8")
     assert {path.name for path in KEPT.glob("*")} <= set(NAMES)
@@ -200,7 +201,7 @@ def _kept(name: str) -> records.Record | None:
 
 def test_a_small_copy_tells_the_same(tmp_path: Path):
     record = run() | {"sequences_to_solve": 6400}
-    kept.keep(record, tmp_path / "a")
+    compact.keep(record, tmp_path / "a")
     copy = records.read(tmp_path / "a")
     assert judge("a", stated(), copy) == judge("a", stated(), record)
 

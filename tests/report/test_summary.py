@@ -56,8 +56,53 @@ def test_gradient_over_the_lag_and_one_below_resolution():
     assert line_with("step 500", lines).split()[-2] == "0"
 
 
-def test_finished_and_not_solved():
-    assert "not solved: validation accuracy below 0.99" in line_with("status", shown(table(record(**MEASURED))))
+def validated(*accuracies: float) -> list[dict[str, float]]:
+    return [{"step": 50 * at, "accuracy": accuracy, "loss": 1.0} for at, accuracy in enumerate(accuracies, 1)]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "ended_by", "said"),
+    [
+        (
+            [0.2, 0.43, 0.4],
+            "steps",
+            "the best validation accuracy was 0.430, at step 100, below 0.99; raise max_steps=1000",
+        ),
+        (
+            [1.0, 0.98, 0.5],
+            "steps",
+            "validation accuracy 1.000 at step 50, but not at the next validation; "
+            "0.99 must hold at two consecutive ones; "
+            "raise max_steps=1000",
+        ),
+        (
+            [0.3, 1.0],
+            "sequences",
+            "validation accuracy 1.000 at step 100, the last validation; 0.99 must hold at two consecutive ones; "
+            "raise budget.sequences=3200",
+        ),
+        (
+            [1.0],
+            "seconds",
+            "validation accuracy 1.000 at step 50, the only validation; 0.99 must hold at two consecutive ones; "
+            "raise budget.seconds=60, or lower validation.every=50",
+        ),
+        ([], "steps", "it was never validated; raise max_steps=1000, or lower validation.every=50"),
+        (
+            [0.1, 0.2],
+            "hopeless",
+            "the best validation accuracy was 0.200, at step 100, below 0.99; it ended early for no progress, at "
+            "budget.give_up_at=0.5: raise that, or try another lr",
+        ),
+    ],
+)
+def test_why_it_was_not_solved_and_what_to_raise(accuracies: list[float], ended_by: str, said: str):
+    run = record(**MEASURED, learning_curve=validated(*accuracies), ended_by=ended_by)
+    run["config"] |= {"max_steps": 1000, "validation": {"every": 50}}
+    run["config"]["budget"] = {"sequences": 3200, "seconds": 60, "give_up_at": 0.5}
+    screen = Console(file=StringIO(), width=300)
+    screen.print(table(run))
+    assert f"not solved: {said} " in line_with("status", screen.file.getvalue())
 
 
 def test_finished_where_nothing_counts_as_solved():

@@ -17,9 +17,9 @@ from wandb_files import offline_runs, sent_later
 from wandb_stub import Sent, Server
 
 from longlag import records
-from longlag.report.sweep_runs import LONG, log_sweep
-from longlag.sweep import track
-from longlag.wandb_runs import run_id
+from longlag.sweeps.launcher import track
+from longlag.tracking.wandb_runs import run_id
+from longlag.tracking.wandb_sweep import LONG, log_sweep
 
 MADE_UP = [
     run(lag=10, seed=0),
@@ -159,7 +159,9 @@ def test_nothing_of_a_sweep_without_results(settings: dict, tmp_path: Path, capl
 
 
 def test_needs_no_torch():
-    needed = "import sys, longlag.report.sweep_runs; sys.exit(str({'torch', 'pytorch_lightning'} & set(sys.modules)))"
+    needed = (
+        "import sys, longlag.tracking.wandb_sweep; sys.exit(str({'torch', 'pytorch_lightning'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", needed], capture_output=True, text=True, check=False)
     assert done.stderr == "set()\n"
 
@@ -173,7 +175,7 @@ def cell(logger: dict | str, record: records.Record | None) -> SimpleNamespace:
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     calls: list[tuple] = []
-    monkeypatch.setattr("longlag.report.sweep_runs.log_sweep", lambda *given: calls.append(given))
+    monkeypatch.setattr("longlag.tracking.wandb_sweep.log_sweep", lambda *given: calls.append(given))
     return calls
 
 

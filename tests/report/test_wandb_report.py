@@ -11,7 +11,7 @@ import wandb
 from made_up import failed, run
 from wandb_stub import ENTITY, Sent, Server
 
-from longlag.report import wandb_report
+from longlag.tracking import wandb_report
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:pydantic", "ignore::DeprecationWarning:wandb_workspaces"

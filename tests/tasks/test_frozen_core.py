@@ -8,7 +8,7 @@ import torch
 from conftest import compose
 from torch import Tensor, nn
 
-from longlag.run import make_task
+from longlag.assemble import make_task
 from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.task import Batch, Task
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import compose
 
-from longlag.corpora import UNKNOWN
-from longlag.run import make_task
+from longlag.assemble import make_task
+from longlag.tasks.corpora import UNKNOWN
 from longlag.tasks.task import Predict
 from longlag.tasks.text import Text
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import compose
 
-from longlag.run import make_task
+from longlag.assemble import make_task
 from longlag.tasks.task import Batch
 from longlag.tasks.text_fact import DIGITS, NAMES, TextFact
 

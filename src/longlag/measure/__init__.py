@@ -1,0 +1,1 @@
+"""What is measured of a network: accuracy over lags, the gradient over distance, gates, cost."""

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from longlag import malloc
-from longlag.network import Network
-from longlag.sizes import count
+from longlag.models.match_parameters import count
+from longlag.models.network import Network
 
 PACKAGES = ("longlag", "torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 
@@ -47,7 +46,7 @@ def peak_memory_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, allocator: str) -> dict[str, Any]:
     """Versions, machine, processor, device, threads, and the commit where the code is a checkout."""
     return {
         "python": platform.python_version(),
@@ -58,7 +57,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
-        "malloc": malloc.in_use(),
+        "malloc": allocator,
     }
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from longlag.models.gru_scratch import GRUScratch
 from longlag.models.initialisation import GATES, KEEPING_GATE
 from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.network import Network
 from longlag.models.scratch import Scratch, unrolled
-from longlag.network import Network
 from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.task import Task
 

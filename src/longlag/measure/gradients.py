@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from longlag.models.core_copies import without_dropout
-from longlag.network import Network, at_steps
+from longlag.models.check.copies import without_dropout
+from longlag.models.network import Network, at_steps
 from longlag.tasks.task import Batch, Task
 
 SEQUENCES = 4  # the norm is averaged over them

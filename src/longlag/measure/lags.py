@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from longlag.network import Network
+from longlag.models.network import Network
 from longlag.records.schema import LagPoint
 from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.task import Task

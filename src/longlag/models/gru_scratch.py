@@ -1,13 +1,13 @@
 """The gated recurrent unit from scratch (Cho et al. 2014), in torch's form."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longlag.models.fused import Fused, Steps
+from longlag.models.kernels.fused_cell import Fused, Steps, Views, array, tanh, through_sigmoid, through_tanh
 from longlag.models.scratch import Scratch, Step
 
 
@@ -39,39 +39,36 @@ class FusedGRU(Fused):
     from_h = 1  # W_n x_t + b_n takes no h: q stands for it
 
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-        """Torch's rows r, z, n; those of n, split in what multiplies x and what multiplies h, times -2."""
+        """Torch's rows r, z, n; those of n, split in what multiplies x and what multiplies h."""
         W_n, U_n, b_n, c_n = W.chunk(3)[2], U.chunk(3)[2], b_ih.chunk(3)[2], b_hh.chunk(3)[2]
         r, z, _ = torch.cat([W, (b_ih + b_hh)[:, None], U], dim=1).chunk(3)
-        n = F.pad(-2 * torch.cat([W_n, b_n[:, None]], dim=1), (0, U.shape[1]))  # no h in it
-        q = F.pad(-2 * torch.cat([c_n[:, None], U_n], dim=1), (W.shape[1], 0))  # no x in it
+        n = F.pad(torch.cat([W_n, b_n[:, None]], dim=1), (0, U.shape[1]))  # no h in it
+        q = F.pad(torch.cat([c_n[:, None], U_n], dim=1), (W.shape[1], 0))  # no x in it
         return torch.cat([n, r, z, q])
 
-    def views(self, gates: Tensor) -> Steps:
-        """r and z together, and each; a 1, since a number would be made a tensor anew at every step."""
-        return gates[:, :, 1:3], *gates.unbind(2), gates.new_ones(1).expand(len(gates))
+    def views(self, gates: Tensor, C: Tensor | None) -> Views:
+        """r and z together, and each block; n for `tanh`."""
+        return gates[:, :, 1:3], *gates.unbind(2), array(gates[:, :, 0])
 
-    def step(self, views: Sequence[Tensor], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
-        """n = tanh(z_n + r q) = 1 - 2σ(-2 z_n - 2 r q); h_t = n + z (h_{t-1} - n)."""
-        r_z, n, r, z, q, one = views
+    def step(self, views: Sequence[Any], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
+        """n = tanh(z_n + r q); h_t = n + z (h_{t-1} - n)."""
+        r_z, n, r, z, q, to_n = views
         r_z.sigmoid_()
-        torch.sub(one, n.addcmul_(r, q).sigmoid_(), alpha=2, out=n)
+        n.addcmul_(r, q)
+        tanh(to_n, out=to_n)
         torch.lerp(n, h, z, out=h_t)
 
     def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:
-        """With m = dh (1 - z) tanh'(z_n) (-1/2), all as seen from sums that stand times -2.
-
-        dz_n = m, dz_r = m q σ'(z_r), dz_z = dh (h_{t-1} - n) σ'(z_z), dz_q = m r.
+        """dz_n = dh (1 - z) tanh'(z_n), dz_q = dz_n r, dz_r = dz_n q σ'(z_r), dz_z = dh (h_{t-1} - n) σ'(z_z).
 
         Returns:
             z, which h_{t-1} keeps of itself.
         """
-        n, r, z, q = gates.unbind(2)
-        dz_n, dz_r, dz_z, dz_q = dz.unbind(2)
-        torch.addcmul(r, r, r, value=-1, out=dz_r)  # σ' = σ (1 - σ)
-        torch.addcmul(z, z, z, value=-1, out=dz_z).mul_(h[:-1] - n)
-        torch.mul(n, n, out=dz_n).sub_(1).mul_(0.5).addcmul_(dz_n, z, value=-1)
-        dz_r.mul_(q).mul_(dz_n)
+        (n, r, z, q), (dz_n, dz_r, dz_z, dz_q) = gates.unbind(2), dz.unbind(2)
+        through_tanh(1 - z, n, out=dz_n)
         torch.mul(dz_n, r, out=dz_q)
+        through_sigmoid(dz_n * q, r, out=dz_r)
+        through_sigmoid(h[:-1] - n, z, out=dz_z)
         return (z,)
 
     def step_back(
@@ -83,7 +80,7 @@ class FusedGRU(Fused):
 
 
 class GRUScratch(Scratch):
-    """The same numbers as `torch.nn.GRU`, parameter names and gate order (r, z, n) too."""
+    """The same function as `torch.nn.GRU`, to within rounding; parameter names and gate order (r, z, n) are torch's."""
 
     architecture = "gru"
     step = staticmethod(gru_step)

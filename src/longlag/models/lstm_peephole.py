@@ -1,13 +1,13 @@
 """The LSTM with peepholes (Gers & Schmidhuber 2000): the gates see the cell that they guard."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from longlag.models.fused import Steps
-from longlag.models.lstm_fused import FusedLSTM, output
+from longlag.models.kernels.fused_cell import Steps, Views, tanh
+from longlag.models.kernels.fused_lstm import FusedLSTM
 from longlag.models.scratch import Scratch, Step
 
 
@@ -25,32 +25,33 @@ def lstm_peephole_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor,
 
 
 class FusedPeephole(FusedLSTM):
-    """Blocks i, f, s, o; the peepholes add to what reaches C_t by way of o, and C_{t-1} by way of i and f."""
+    """Blocks o, i, f, g; the peepholes add to what reaches C_t by way of o, and C_{t-1} by way of i and f."""
 
-    def views(self, gates: Tensor) -> Steps:
-        """i and f, i and f and s, and each."""
-        return gates[:, :, :2], gates[:, :, :3], *gates.unbind(2)
+    def views(self, gates: Tensor, C: Tensor | None) -> Views:
+        """As the LSTM's, with i and f together, since o waits for C_t."""
+        return gates[:, :, 1:3], *super().views(gates, C)[1:]
 
-    def step(self, views: Sequence[Tensor], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
+    def step(self, views: Sequence[Any], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
         """As the LSTM's; the gates wait for C."""
         assert p is not None
-        i_f, i_f_s, i, f, s, o = views
-        i_f.addcmul_(p[:2], C.unsqueeze(1))
-        i_f_s.sigmoid_()
-        torch.addcmul(i, i, s, value=-2, out=C_t).addcmul_(f, C)
+        i_f, o, i, f, g, T, to_g, to_C, to_T = views
+        i_f.addcmul_(p[:2], C.unsqueeze(1)).sigmoid_()
+        tanh(to_g, out=to_g)
+        torch.mul(i, g, out=C_t).addcmul_(f, C)
         o.addcmul_(p[2], C_t).sigmoid_()
-        output(o, C_t, h_t)
+        tanh(to_C, out=to_T)
+        torch.mul(o, T, out=h_t)
 
     def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:
         """As the LSTM's; dh_t/dC_t gains p_o dz_o, and dC_t/dC_{t-1} gains p_i dz_i + p_f dz_f."""
         assert p is not None
         through, f = super().slopes(dz, gates, h, C, p)
-        dz_i, dz_f, _, dz_o = dz.unbind(2)
+        dz_o, dz_i, dz_f, _ = dz.unbind(2)
         return through.addcmul_(p[2], dz_o), torch.addcmul(f, p[0], dz_i).addcmul_(p[1], dz_f)
 
     def peephole_gradient(self, dz: Tensor, C: Tensor) -> Tensor:
         """dp_i = Σ dz_i C_{t-1}, dp_f = Σ dz_f C_{t-1}, dp_o = Σ dz_o C_t."""
-        dz_i, dz_f, _, dz_o = dz.unbind(2)
+        dz_o, dz_i, dz_f, _ = dz.unbind(2)
         products = (dz_i * C[:-1], dz_f * C[:-1], dz_o * C[1:])
         return torch.stack([product.sum((0, 1)) for product in products])
 

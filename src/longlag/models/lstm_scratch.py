@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from longlag.models.lstm_fused import FusedLSTM
+from longlag.models.kernels.fused_lstm import FusedLSTM
 from longlag.models.scratch import Scratch, Step
 
 
@@ -35,8 +35,8 @@ def lstm_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor) -> Step:
 class LSTMScratch(Scratch):
     """The LSTM of Hochreiter & Schmidhuber (1997) with the forget gate of Gers, Schmidhuber & Cummins (2000).
 
-    The same numbers as `torch.nn.LSTM` to the last digits that floating point keeps, outputs and gradients, and the
-    same parameter names and gate order (i, f, g, o), so that `load_state_dict` moves weights either way.
+    The same function as `torch.nn.LSTM`, to within rounding, in outputs, states and gradients, with the same parameter
+    names and gate order (i, f, g, o), so that `load_state_dict` moves weights either way.
     """
 
     architecture = "lstm"

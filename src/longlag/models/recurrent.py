@@ -1,5 +1,6 @@
 """What torch's own recurrent layers need to be cores: one constructor, one output, arithmetic in full precision."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -52,9 +53,15 @@ class Recurrent:
         Never in half precision, where a forget gate of .999 would round to 1.
         """
         layer: Any = super()
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             outputs, state = layer.forward(x.to(self.weight_hh_l0.dtype), state)
         return outputs, state
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast to half precision within, on a device that knows it (`meta` does not)."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def check_dropout(dropout: float, num_layers: int) -> None:

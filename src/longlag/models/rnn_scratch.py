@@ -1,12 +1,12 @@
 """The tanh RNN from scratch (Elman 1990)."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from longlag.models.fused import Fused, Steps
+from longlag.models.kernels.fused_cell import Fused, Steps, Views, array, tanh
 from longlag.models.scratch import Scratch, Step
 
 
@@ -33,21 +33,22 @@ class FusedRNN(Fused):
     needs_gates = False
 
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-        """All of it times -2."""
-        return -2 * torch.cat([W, (b_ih + b_hh)[:, None], U], dim=1)
+        """Torch's rows."""
+        return torch.cat([W, (b_ih + b_hh)[:, None], U], dim=1)
 
-    def views(self, gates: Tensor) -> Steps:
-        """The sum; a 1, since a number would be made a tensor anew at every step."""
-        return gates[:, :, 0], gates.new_ones(1).expand(len(gates))
+    def views(self, gates: Tensor, C: Tensor | None) -> Views:
+        """The sum, and for `tanh`."""
+        return gates[:, :, 0], array(gates[:, :, 0])
 
-    def step(self, views: Sequence[Tensor], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
-        """h_t = tanh(z) = 1 - 2σ(-2z)."""
-        z, one = views
-        torch.sub(one, torch.sigmoid(z, out=h_t), alpha=2, out=h_t)
+    def step(self, views: Sequence[Any], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
+        """h_t = tanh(z)."""
+        z, to_h = views
+        tanh(to_h, out=to_h)
+        h_t.copy_(z)
 
     def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:
-        """dz = dh (1 - h_t²) (-1/2), as seen from a sum that stands times -2."""
-        torch.mul(h[1:], h[1:], out=dz[:, :, 0]).sub_(1).mul_(0.5)
+        """dz = dh (1 - h_t²)."""
+        torch.mul(h[1:], h[1:], out=dz[:, :, 0]).neg_().add_(1)
         return ()
 
     def parts(self, dz: Tensor) -> Steps:
@@ -62,7 +63,7 @@ class FusedRNN(Fused):
 
 
 class RNNScratch(Scratch):
-    """The same numbers as `torch.nn.RNN`, parameter names too."""
+    """The same function as `torch.nn.RNN`, to within rounding, with the same parameter names."""
 
     architecture = "rnn"
     step = staticmethod(rnn_step)

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from longlag.models.fused import Fused
 from longlag.models.initialisation import GATES, initialise
-from longlag.models.over_time import over_time
-from longlag.models.recurrent import State, check_dropout
+from longlag.models.kernels.bptt import over_time
+from longlag.models.kernels.fused_cell import Fused
+from longlag.models.recurrent import State, check_dropout, full_precision
 
 Step = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # what a step gives: the parts of the state, the gates
 IMPLEMENTATIONS = ("fused", "reference")
@@ -27,11 +27,14 @@ class Scratch(nn.Module):
         dropout: probability of dropping an output between layers; needs at least two.
         init: scheme of `models/initialisation.py`.
         t_max: longest time scale of chrono initialisation, in steps.
-        impl: `reference`, the equations under autograd; `fused`, the same numbers faster (`over_time.py`).
+        impl: `reference`, the equations under autograd; `fused`, the same function faster (`kernels/bptt.py`), to
+            within a few times the rounding errors of the reference, and once differentiable. Where torch rewrites what
+            is computed (`torch.func`, `torch.compile`, `torch.export`, tracing), the equations are run in either case.
         memory: of `fused`; `low` computes the gates again on the way back instead of keeping them.
 
     Raises:
-        ValueError: where the scheme does not fit, dropout has no layers to stand between, or a name is unknown.
+        ValueError: where the scheme does not fit, dropout has no layers to stand between, a name is unknown, or a size
+            is not positive.
     """
 
     architecture: ClassVar[str]  # of `models/initialisation.py`, which knows its gates
@@ -55,6 +58,7 @@ class Scratch(nn.Module):
         check_dropout(dropout, num_layers)
         _check_name("impl", impl, IMPLEMENTATIONS)
         _check_name("memory", memory, MEMORIES)
+        _check_positive(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         self.hidden_size, self.num_layers, self.impl, self.memory = hidden_size, num_layers, impl, memory
         self.between_layers = nn.Dropout(dropout)
         rows = len(GATES[self.architecture]) * hidden_size
@@ -83,12 +87,16 @@ class Scratch(nn.Module):
         """The same from a state on, zero by default, with the one it ends in: h, or (h, C).
 
         Each part is (layers, batch, hidden_size). Never in half precision, where a forget gate of .999 rounds to 1.
+
+        Raises:
+            ValueError: where x has not three dimensions.
+            RuntimeError: where a size, or the type of the state, is not as expected, or there is no step.
         """
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.weights(0)[0].dtype)
-            zero = x.new_zeros(self.num_layers, x.shape[0], self.hidden_size)
-            begin = (zero,) * self.parts if state is None else (state,) if isinstance(state, Tensor) else state
-            ends = []
+        W = self.weights(0)[0]
+        _check_input(x, W.shape[1])
+        with full_precision(x.device):
+            x, ends = x.to(W.dtype), []
+            begin = self._begin(x, state)
             for layer in range(self.num_layers):
                 x = self.between_layers(x) if layer else x
                 x, *end = self._over_time(layer, x, *(part[layer] for part in begin))
@@ -101,9 +109,22 @@ class Scratch(nn.Module):
         names = "weight_ih", "weight_hh", "bias_ih", "bias_hh", *self.extra
         return [getattr(self, f"{name}_l{layer}") for name in names]
 
+    def _begin(self, x: Tensor, state: State | None) -> tuple[Tensor, ...]:
+        """The parts of the state to begin with, of the sizes that x asks for."""
+        size = (self.num_layers, len(x), self.hidden_size)
+        if state is None:
+            return (x.new_zeros(size),) * self.parts
+        parts = (state,) if isinstance(state, Tensor) else tuple(state)
+        if len(parts) != self.parts:
+            expected = "one tensor, h" if self.parts == 1 else "two tensors, h and C"
+            raise RuntimeError(f"expected a state of {expected}, got {len(parts)}")
+        for name, part in zip("hC", parts, strict=False):
+            _check_state(f"{name} of the state", part, size, x)
+        return parts
+
     def _over_time(self, layer: int, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """One layer: (batch, time, width), from (batch, hidden_size) parts on -> outputs and the parts at the end."""
-        if self.impl == "fused":
+        if self.impl == "fused" and not _rewritten():
             return over_time(self.fused, self.memory == "low", x, state, self.weights(layer))
         return loop(type(self).step, x, state, self.weights(layer))
 
@@ -120,6 +141,34 @@ def unrolled(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], we
     for Wx_t in (x @ W.T + b_ih).unbind(1):  # (batch, gates hidden_size); unbind once: indexing would be O(time^2)
         state, gates = step(Wx_t, *state, U, b_hh, *extra)
         yield state, gates
+
+
+def _rewritten() -> bool:
+    """Whether torch transforms, compiles or traces what is computed, which it can do with the equations alone."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+
+
+def _check_input(x: Tensor, input_size: int) -> None:
+    if x.dim() != 3:
+        raise ValueError(f"expected an input of three dimensions, (batch, time, input_size), got {tuple(x.shape)}")
+    if x.shape[2] != input_size:
+        raise RuntimeError(f"expected an input of input_size={input_size}, got {x.shape[2]}, in {tuple(x.shape)}")
+    if x.shape[1] == 0:
+        raise RuntimeError(f"expected an input of at least one step, got (batch, time, input_size) = {tuple(x.shape)}")
+
+
+def _check_state(what: str, part: Tensor, size: tuple[int, ...], like: Tensor) -> None:
+    if part.shape != size:
+        raise RuntimeError(f"expected {what} as (layers, batch, hidden_size) = {size}, got {tuple(part.shape)}")
+    if (part.dtype, part.device) != (like.dtype, like.device):
+        expected, got = (f"{tensor.dtype} on {tensor.device}" for tensor in (like, part))
+        raise RuntimeError(f"expected {what} in {expected}, got {got}")
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size <= 0:
+            raise ValueError(f"model.{name} must be greater than zero, got {size}")
 
 
 def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:

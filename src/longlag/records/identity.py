@@ -29,7 +29,9 @@ NEUTRAL: dict[str, Any] = {  # a run without the setting is as one with this val
     "trainer.precision": "32-true",
 }
 SYNONYMS = {("trainer.precision", "32"): "32-true", ("trainer.precision", "64"): "64-true"}
-MOVED: dict[str, str] = {}  # class as it was stored first, where it is now: an entry for every class that was moved
+MOVED = {  # a class as it was stored first, and where it is now: an entry for every class that was moved
+    "longlag.tracking.Wandb": "longlag.tracking.logger.Wandb",
+}
 SEED, STREAM = "seed", "stream"
 
 

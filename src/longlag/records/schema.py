@@ -1,4 +1,4 @@
-"""The record of a run, key by key. `docs/record.schema.json` is made of it (scripts/schema.py).
+"""The record of a run, key by key. `docs/record.schema.json` is made of it (tools/schema.py).
 
 Schema 2. Every number says its unit; `None` (null) stands for what could not be measured or does not apply. Keys may be
 added freely: a reader keeps what it does not know. A key is renamed, or given another meaning, only with a higher

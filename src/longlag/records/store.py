@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
-from longlag import budget
-from longlag.files import all_printable, printable
+from longlag.files import all_printable, first_line, printable, write_text
 from longlag.records.identity import config_hash
 from longlag.records.schema import SCHEMA, Record
 from longlag.records.upgrade import upgrade
@@ -32,10 +31,6 @@ TEMPORARY = re.compile(r"\.longlag-\d+-(record\.json|model\.ckpt|last\.ckpt|samp
 LARGEST = 64 * 2**20  # bytes of a record; those of the longest runs take a tenth of it
 LINKED = ("wandb", ".submitit")  # folders in which W&B and submitit keep links of their own
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-
-class Diverged(FloatingPointError):
-    """The loss is no longer a finite number."""
 
 
 def new(config: dict[str, Any], model: str, task: str) -> Record:
@@ -100,7 +95,7 @@ def recording(record: Record, folder: Path, is_first: bool = True) -> Iterator[N
         record["status"], record["error"] = "interrupted", "stopped from outside"
         raise KeyboardInterrupt from stop
     except BaseException as error:
-        record["status"] = "diverged" if isinstance(error, Diverged) else "failed"
+        record["status"] = "diverged" if isinstance(error, FloatingPointError) else "failed"
         record["error"] = printable(f"{type(error).__name__}: {error}")
         raise
     finally:
@@ -117,15 +112,17 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     BlockingIOError where another process works on it; PermissionError where one that is to go on
     holds a link that leads out of it; OSError where nothing can be written there, with the cause.
     """
-    if go_on:
-        refuse_links_out(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if go_on:
+            refuse_links_out(folder)
         lock = FileLock(folder / LOCK)
         lock.acquire(blocking=False)
     except Timeout:
         raise BlockingIOError(f"{folder} is locked by another process, which works on this run") from None
     except OSError as error:
+        if error.errno is None:  # a refusal of ours, in words already
+            raise
         raise type(error)(f"{folder} cannot be written to: {error.strerror}") from error
     try:
         if (folder / FILE).exists() and not go_on:
@@ -136,6 +133,18 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
         with suppress(OSError):  # an error on the way out would hide the one that matters
             (folder / LOCK).unlink(missing_ok=True)
         lock.release()
+
+
+def locked(folder: Path) -> bool:
+    """Whether another process has claimed the folder."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        with lock.acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
 
 
 def _remove_temporaries(folder: Path) -> None:
@@ -176,30 +185,6 @@ def _write_in_place(record: Record, folder: Path, full: OSError) -> None:
     with suppress(OSError), (folder / FILE).open("r+", encoding="utf-8") as file:
         file.write(json.dumps(_plain(failed), separators=(",", ":"), allow_nan=False) + "\n")
         file.truncate()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it becomes `path` when it is complete, and vanishes when writing it fails.
-
-    What a killed process leaves of it has a name that matches TEMPORARY.
-    """
-    temporary = path.with_name(f".longlag-{os.getpid()}-{path.name}")
-    temporary.unlink(missing_ok=True)  # writing to a link of that name would write to what it leads to
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def read(folder: str | Path) -> Record:
@@ -314,41 +299,12 @@ def refuse_links_out(folder: Path) -> None:
             raise PermissionError(f"{path} is a link that leads out of {folder}; put what it names in its place")
 
 
-def score(record: Record) -> float | None:
-    """What tuning looks at, in [0, 1]: the validation accuracy, averaged over the steps of the budget.
-
-    Each validation speaks for the steps since the one before it, the last one also for those that the run did not take:
-    learning sooner counts, and so does ending well. 0 of a run that diverged; None of one that did not come to its end.
-    """
-    if record["status"] == "diverged":
-        return 0.0
-    if record["status"] != "finished" or not record["learning_curve"]:
-        return None
-    steps = budget.steps(config_of(record))
-    passed, total, accuracy = 0, 0.0, 0.0
-    for point in record["learning_curve"]:
-        accuracy = point["accuracy"]
-        total += accuracy * (point["step"] - passed)
-        passed = point["step"]
-    return (total + accuracy * (steps - passed)) / steps
-
-
 def accuracy_in_words(record: Record) -> str:
     """The test accuracy in words, or the last validation accuracy of a run without a test; empty without either."""
     if record["test"]:
         return f"accuracy {record['test']['accuracy']:.3f}"
     curve = record["learning_curve"]
     return f"validation accuracy {curve[-1]['accuracy']:.3f}" if curve else ""
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def shown(path: Path) -> Path:
-    """A path as a user wants to read it: from the working directory on where it lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _plain(value: Any) -> Any:

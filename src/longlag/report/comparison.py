@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from longlag.report.cells import Cell
 from longlag.report.figures import GREY, decades
+from longlag.report.groups import Cell
 from longlag.report.statistics import Estimate, mean
 from longlag.report.table import tested_at, with_test
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from longlag.records import Record, replacing
+from longlag.files import replacing
+from longlag.records import Record
 from longlag.report.statistics import wilson
 
 PICTURE = "lag_curve.png"

@@ -11,11 +11,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from longlag.records import Record, write_text
+from longlag.files import write_text
+from longlag.records import Record
 from longlag.records.identity import flattened
 from longlag.report import gates, panels, table
-from longlag.report.cells import Cell, cells
 from longlag.report.charts import Chart, figure
+from longlag.report.groups import Cell, cells
 from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
 
 HERE = Path(__file__).parent

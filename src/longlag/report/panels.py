@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any, cast
 
 from longlag.records import Record
-from longlag.report.cells import Cell
 from longlag.report.charts import Chart, Line, Point
 from longlag.report.figures import decades
+from longlag.report.groups import Cell
 from longlag.report.statistics import Estimate, mean, median_to_solve, success_rate
 from longlag.report.table import tested_at, with_test
 

@@ -8,7 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from longlag.records import FILE, Record, shown
+from longlag.files import shown
+from longlag.records import FILE, Record
 from longlag.records.schema import LagPoint
 from longlag.report.figures import PICTURES, terminal_lag_curve
 
@@ -84,9 +85,39 @@ def _status(record: Record) -> str:
         return f"{record['status']}: {record['error']}"
     if not record["solved"]:
         wanted = record["config"]["task"].get("solved_at")
-        return "finished" if wanted is None else f"not solved: validation accuracy below {wanted}"
+        return "finished" if wanted is None else f"not solved: {_missed(record, wanted)}; {_more(record)}"
     seconds = f"{record['seconds_to_solve']:.0f} s"
     return f"solved at step {record['steps_to_solve']} ({record['sequences_to_solve']:,} sequences, {seconds})"
+
+
+def _missed(record: Record, wanted: float) -> str:
+    """What a finished run that was not solved fell short of."""
+    curve = record["learning_curve"]
+    if not curve:
+        return "it was never validated"
+    best = max(curve, key=lambda point: point["accuracy"])
+    if best["accuracy"] < wanted:
+        return f"the best validation accuracy was {best['accuracy']:.3f}, at step {best['step']}, below {wanted}"
+    good = [point for point in curve if point["accuracy"] >= wanted][-1]
+    where = "the last" if good is curve[-1] else "but not at the next"
+    where = "the only" if len(curve) == 1 else where
+    return (
+        f"validation accuracy {good['accuracy']:.3f} at step {good['step']}, {where} validation; "
+        f"{wanted} must hold at two consecutive ones"
+    )
+
+
+def _more(record: Record) -> str:
+    """What to raise, so that such a run gets farther."""
+    config, ended_by = record["config"], record["ended_by"]
+    budget = config["budget"]
+    if ended_by == "hopeless":
+        share = budget["give_up_at"]
+        return f"it ended early for no progress, at budget.give_up_at={share}: raise that, or try another lr"
+    limits = {"sequences": budget["sequences"], "seconds": budget["seconds"]}
+    setting = f"budget.{ended_by}={limits[ended_by]}" if ended_by in limits else f"max_steps={config['max_steps']}"
+    lower = f", or lower validation.every={config['validation']['every']}" if len(record["learning_curve"]) < 2 else ""
+    return f"raise {setting}{lower}"
 
 
 def _gradient_over_lag(record: Record) -> list[tuple[int, str]]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from longlag.records import Record
 from longlag.report import markdown as md
-from longlag.report.cells import Cell, cells
+from longlag.report.groups import Cell, cells
 from longlag.report.statistics import Estimate, accuracy_horizon, mean, median, median_to_solve, success_rate
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longlag import corpora
+from longlag.tasks import corpora
 from longlag.tasks.task import Batch, Predict, Task, classification
 
 DEFAULT_SPLIT = (0.9, 0.05, 0.05)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from longlag import corpora
+from longlag.tasks import corpora
 from longlag.tasks.task import Batch, Task, classification
 from longlag.tasks.text import DEFAULT_SPLIT
 

@@ -1,0 +1,212 @@
+"""How fast the cells from scratch are beside torch's: python benchmarks/cells.py [--save FILE.json].
+
+Forward and backward over 1020 steps, one thread, in float32 on the CPU. All models of a table take turns in one process
+for each allocator, and the figure is the median of the ratios of a turn, since the times themselves drift with the
+machine. Peak memory is what a step adds to what the process held before it, in a process of its own for each model.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from longlag.commands.errors import errors_in_one_line
+from longlag.files import write_text
+from longlag.measure.cost import environment, peak_memory_bytes, watch_memory
+from longlag.models.gru_scratch import GRUScratch
+from longlag.models.lstm_scratch import LSTMScratch
+from longlag.models.rnn_scratch import RNNScratch
+from longlag.training import malloc
+
+TIME, INPUT = 1020, 10
+SMALL, LARGE = (32, 64), (128, 128)  # batch, hidden
+REPETITIONS = {SMALL: 9, LARGE: 5}
+ALLOCATORS = ("stock", "tuned")
+
+
+class Ratio(NamedTuple):
+    """A model against another: how many times as fast, or what share of the memory; with the issue's floor and aim."""
+
+    size: tuple[int, int]
+    model: str
+    against: str
+    floor: dict[str, float] = {}  # noqa: RUF012  (never written to)
+    aim: dict[str, float] = {}  # noqa: RUF012
+
+
+SPEED = [
+    Ratio(SMALL, "lstm_scratch", "nn.LSTM", {"stock": 1.1, "tuned": 0.7}, {"stock": 1.4, "tuned": 0.95}),
+    Ratio(LARGE, "lstm_scratch", "nn.LSTM", {"stock": 1.1, "tuned": 0.85}, {"stock": 1.4, "tuned": 0.95}),
+    Ratio(SMALL, "lstm_scratch", "nn.LSTMCell", dict.fromkeys(ALLOCATORS, 2.2), dict.fromkeys(ALLOCATORS, 3.0)),
+    Ratio(SMALL, "gru_scratch", "nn.GRU", dict.fromkeys(ALLOCATORS, 1.0), dict.fromkeys(ALLOCATORS, 2.0)),
+    Ratio(SMALL, "rnn_scratch", "nn.RNN", dict.fromkeys(ALLOCATORS, 1.0), dict.fromkeys(ALLOCATORS, 2.0)),
+    Ratio(SMALL, "lstm_scratch low", "lstm_scratch", dict.fromkeys(ALLOCATORS, 1 / 1.35)),
+    Ratio(LARGE, "lstm_scratch low", "lstm_scratch", dict.fromkeys(ALLOCATORS, 1 / 1.35)),
+]
+MEMORY = [
+    Ratio(size, model, "nn.LSTM", {"stock": floor}, {"stock": aim})
+    for size in (SMALL, LARGE)
+    for model, floor, aim in (("lstm_scratch", 0.6, 0.5), ("lstm_scratch low", 0.4, 0.3))
+]
+
+
+class CellLoop(nn.LSTMCell):
+    """The loop anyone would write."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(batch, time, input) -> (batch, time, hidden)."""
+        state, outputs = None, []
+        for x_t in x.unbind(1):
+            state = super().forward(x_t, state)
+            outputs.append(state[0])
+        return torch.stack(outputs, dim=1)
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "nn.LSTM": partial(nn.LSTM, batch_first=True),
+    "nn.GRU": partial(nn.GRU, batch_first=True),
+    "nn.RNN": partial(nn.RNN, batch_first=True),
+    "nn.LSTMCell": CellLoop,
+    "lstm_scratch": LSTMScratch,
+    "lstm_scratch low": partial(LSTMScratch, memory="low"),
+    "gru_scratch": GRUScratch,
+    "rnn_scratch": RNNScratch,
+}
+
+
+@cache
+def made(model: str, batch: int, hidden: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """The model, its input and the gradient of its output."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return MODELS[model](INPUT, hidden), torch.randn(batch, TIME, INPUT), torch.randn(batch, TIME, hidden)
+
+
+def seconds(model: str, batch: int, hidden: int) -> float:
+    """Of a step."""
+    core, x, gradient = made(model, batch, hidden)
+    started = time.perf_counter()
+    outputs = core(x)
+    (outputs if isinstance(outputs, Tensor) else outputs[0]).backward(gradient)
+    return time.perf_counter() - started
+
+
+def peak_bytes(model: str, batch: int, hidden: int) -> int:
+    """What a step adds to the memory of the process."""
+    core, x, _ = made(model, batch, hidden)
+    outputs = core(x[:1, :8])  # libraries set themselves up
+    (outputs if isinstance(outputs, Tensor) else outputs[0]).sum().backward()
+    watch_memory(torch.device("cpu"))
+    before = peak_memory_bytes(torch.device("cpu"))
+    seconds(model, batch, hidden)
+    return peak_memory_bytes(torch.device("cpu")) - before
+
+
+def process(allocator: str) -> ProcessPoolExecutor:
+    """One that measures, with an allocator of its own."""
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=malloc.use, initargs=(allocator,))
+
+
+def all_seconds(size: tuple[int, int]) -> dict[tuple[str, str], list[float]]:
+    """Seconds of each model with each allocator, in turns; the first turn is not counted."""
+    wanted = sorted({name for ratio in SPEED if ratio.size == size for name in (ratio.model, ratio.against)})
+    found: dict[tuple[str, str], list[float]] = {(name, which): [] for name in wanted for which in ALLOCATORS}
+    with process("stock") as stock, process("tuned") as tuned:
+        for turn in range(1 + REPETITIONS[size]):
+            for (name, which), times in found.items():
+                took = {"stock": stock, "tuned": tuned}[which].submit(seconds, name, *size).result()
+                if turn:
+                    times.append(took)
+    return found
+
+
+def spread(over: list[float], under: list[float]) -> dict[str, float]:
+    """Median, least and greatest of the ratios."""
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def row(ratio: Ratio, allocator: str, **found: Any) -> dict[str, Any]:
+    """For the JSON."""
+    named = {"batch": ratio.size[0], "hidden": ratio.size[1], "allocator": allocator, "model": ratio.model}
+    bounds = {"floor": ratio.floor.get(allocator), "aim": ratio.aim.get(allocator)}
+    return named | {"against": ratio.against} | found | bounds
+
+
+def measured() -> dict[str, list[dict[str, Any]]]:
+    """All of it."""
+    times = {size: all_seconds(size) for size in REPETITIONS}
+    speed = [
+        row(
+            ratio,
+            which,
+            ms=1000 * statistics.median(times[ratio.size][ratio.model, which]),
+            times_as_fast=spread(times[ratio.size][ratio.against, which], times[ratio.size][ratio.model, which]),
+        )
+        for ratio in SPEED
+        for which in ALLOCATORS
+    ]
+    tuned = [
+        {"batch": size[0], "hidden": size[1], "model": name, "times_as_fast": spread(taken, found[name, "tuned"])}
+        for size, found in times.items()
+        for (name, which), taken in found.items()
+        if which == "stock"
+    ]
+    return {"speed": speed, "tuned_allocator": tuned, "memory": [memory(ratio) for ratio in MEMORY]}
+
+
+def memory(ratio: Ratio) -> dict[str, Any]:
+    """Peak memory of a model and its share of the other's."""
+    found = []
+    for name in (ratio.model, ratio.against):
+        with process("stock") as alone:
+            found.append(alone.submit(peak_bytes, name, *ratio.size).result())
+    return row(ratio, "stock", bytes=found[0], share=found[0] / found[1])
+
+
+def show(result: dict[str, list[dict[str, Any]]]) -> None:
+    """The tables, for the terminal."""
+    for title, rows in result.items():
+        columns = [name for name in rows[0] if name not in ("bytes", "floor", "aim")]
+        table = Table(*columns, "floor", "aim", title=title.replace("_", " "))
+        for found in rows:
+            table.add_row(*(in_words(found.get(name)) for name in (*columns, "floor", "aim")))
+        Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def in_words(value: Any) -> str:
+    """A cell of a table."""
+    if isinstance(value, dict):
+        return f"{value['median']:.2f}  ({value['min']:.2f} to {value['max']:.2f})"
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    """Measure, show, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--save", type=Path, help="write the figures to this JSON file")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    result = measured()
+    show(result)
+    if arguments.save:
+        about = {"command": "python benchmarks/cells.py", "time": TIME, "input": INPUT}
+        about |= {"environment": environment(torch.device("cpu"), malloc.in_use())}
+        write_text(arguments.save, json.dumps(about | result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main()

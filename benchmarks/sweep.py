@@ -1,0 +1,90 @@
+"""What a sweep costs: python benchmarks/sweep.py [--save FILE.json] [--pairs 1].
+
+The wall time of `train.py -m` over eight cells of ten seconds or more: side by side in worker processes over one after
+another, in alternation. And the time that a worker's second and later cells take beyond their training and testing.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from longlag.commands.errors import errors_in_one_line
+from longlag.files import write_text
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+CELLS = ["model=lstm", "lag=100", "seed=range(8)", "max_steps=700", "task.solved_at=null"]
+TINY = ["model=lstm", "lag=10", "max_steps=1", "validation.sequences=16", "eval.sequences=16", "eval.lags=[10]"]
+MANY = 9  # tiny cells
+FIGURES = (
+    *("seconds_of_a_cell", "in_process_seconds", "processes_seconds"),
+    *("processes_over_in_process", "fixed_seconds_of_a_cell"),
+)
+
+
+def seconds(*arguments: str) -> tuple[float, list[dict[str, Any]]]:
+    """Wall time of a sweep, and its records."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(TRAIN), "-m", *arguments, "logger=csv", f"hydra.sweep.dir={folder}"]
+        started = time.monotonic()
+        subprocess.run(command, check=True, capture_output=True)
+        wall = time.monotonic() - started
+        return wall, [json.loads(path.read_text()) for path in Path(folder).glob("*/record.json")]
+
+
+def side_by_side(pairs: int) -> dict[str, Any]:
+    """Wall times of both launchers and their ratios."""
+    alone, together = [], []
+    for _ in range(pairs):
+        wall, records = seconds(*CELLS)
+        alone.append(wall)
+        together.append(seconds(*CELLS, "hydra/launcher=processes")[0])
+    return {
+        "environment": records[0]["environment"],
+        "cells": len(records),
+        "seconds_of_a_cell": statistics.median(record["cost"]["seconds"] for record in records),
+        "in_process_seconds": alone,
+        "processes_seconds": together,
+        "processes_over_in_process": [ours / theirs for ours, theirs in zip(together, alone, strict=True)],
+    }
+
+
+def fixed_cost() -> float:
+    """Seconds that a worker's later cells take beyond training and testing."""
+    launcher = ["hydra/launcher=processes", "hydra.launcher.workers=1"]
+    first, _ = seconds(*TINY, "seed=0", *launcher)
+    all_of_them, records = seconds(*TINY, f"seed=range({MANY})", *launcher)
+    busy = statistics.median(record["cost"]["seconds"] + record["cost"]["test_seconds"] for record in records)
+    return (all_of_them - first) / (MANY - 1) - busy
+
+
+def main() -> None:
+    """Measure, show, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--save", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--pairs", type=int, default=1, help="sweeps of each kind, in alternation")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    found = side_by_side(arguments.pairs) | {"fixed_seconds_of_a_cell": fixed_cost()}
+    shown = Table(show_header=False, title=f"a sweep of {found['cells']} cells on {os.cpu_count()} cores")
+    for name in FIGURES:
+        numbers = found[name] if isinstance(found[name], list) else [found[name]]
+        shown.add_row(name.replace("_", " "), "  ".join(f"{number:.2f}" for number in numbers))
+    Console().print(shown)
+    if arguments.save:
+        command = f"python benchmarks/sweep.py --pairs {arguments.pairs}"
+        write_text(arguments.save, json.dumps({"command": command, **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main()

@@ -1,0 +1,173 @@
+"""What is wrong with a command, in one line that says what to do. Needs no torch."""
+
+import os
+import re
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from longlag import memory
+from longlag.settings import CONF, said, unknown
+from longlag.training.stop import terminated_like_ctrl_c
+
+EXTRAS = {"hydra/sweeper/optuna": "optuna"}  # what Hydra finds once an extra is installed
+FOR_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
+TEMPORARY = r"(?<![^/])\.\d+-"  # how the name of a file begins that is being written; see replacing
+FULL_ERROR = "HYDRA_FULL_ERROR"
+USER_ERRORS = (
+    *(ValueError, OSError, FloatingPointError, MemoryError),
+    *(HydraException, OmegaConfBaseException, yaml.YAMLError),
+)
+
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+
+
+def in_one_line(error: BaseException, words: Sequence[str]) -> str:
+    """Of an error that a command ended with; `words` are those of the command."""
+    return "longlag: " + " ".join(_said(error, words).split())
+
+
+def _said(error: BaseException, words: Sequence[str]) -> str:  # noqa: PLR0911
+    text, cause = str(error).split("Config search path")[0] or type(error).__name__, error.__cause__
+    if memory.refused(error):
+        return f"out of memory ({text.splitlines()[0]}): take a smaller lag, batch_size or model.hidden_size"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{re.sub(TEMPORARY, '', str(error.filename2 or error.filename))}: {error.strerror}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as KEY=VALUE; put quotes around what holds brackets, quotes or spaces"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_choice(error.missing_cfg_file, error.options or [], text)
+    if isinstance(error, InstantiationException) and cause:
+        return str(cause) if isinstance(cause, ValueError) else f"{_of(text)}: {cause}"
+    if found := re.search(r"^Could not (?:override|delete from config\.) '([\w./@]+)'", text):
+        return _no_setting(found[1], words)
+    if found := re.search(r"unexpected keyword argument '(\w+)'", text):
+        return next((_no_setting(key, words) for key in _keys(words) if key.endswith(f".{found[1]}")), text)
+    if found := re.search(r"^(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)", text):
+        return f"{found[1]}: several values make a sweep: add -m (a list is written KEY=[…])"
+    if found := re.search(r"^Key '.+' is not in struct\s+full_key: ([\w.]+)", text):
+        return f"{found[1]} is missing: every run needs it"
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        return f"{text} ({str(cause).splitlines()[0]})"  # Hydra says which override, OmegaConf what is wrong with it
+    return re.sub(r"\s+object_type=.*", "", text).replace("full_key:", "in")
+
+
+def _of(text: str) -> str:
+    """The part of the configuration that something could not be made of."""
+    found = re.search(r"full_key: ([\w.]+)", text)
+    return found[1] if found else "the configuration"
+
+
+def _no_choice(wanted: str, options: Sequence[str], text: str) -> str:
+    """That a group has no such choice."""
+    group, _, name = wanted.rpartition("/")
+    if wanted in EXTRAS:
+        return f"{group}={name} needs more than is installed: pip install 'longlag[{EXTRAS[wanted]}]'"
+    if not group:
+        return text
+    near = unknown(name, options).partition("did you mean")[2]
+    meant = f" did you mean{near}" if near else ""
+    return f"{group}={name}: there is no such choice;{meant} there are {', '.join(options)}"
+
+
+def _no_setting(key: str, words: Sequence[str]) -> str:
+    """That there is no such setting with the choices of this command."""
+    try:
+        return unknown(key, _leaves(_composed(words)))
+    except Exception:  # the choices themselves may be wrong: it was not the first error
+        return unknown(key, [])
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
+    """The configuration with the choices of the command, of each group the first, and without its settings."""
+    choices = [
+        word for word in words if word.lstrip("+").partition("=")[0] in (*GROUPS, "hydra/launcher", "hydra/sweeper")
+    ]
+    own = [f"hydra.searchpath=[file://{folder}]" for folder in _own_folders(words)]
+    GlobalHydra.instance().clear()  # the command has come to its end
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        chosen = [word.partition(",")[0] for word in choices]
+        return hydra.compose("config", [*own, *chosen], return_hydra_config=True)
+
+
+def _own_folders(words: Sequence[str]) -> list[str]:
+    """What stands after --config-dir."""
+    joined = [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
+    return joined + [after for word, after in pairwise(words) if word in ("--config-dir", "-cd")]
+
+
+def _leaves(node: Any, prefix: str = "") -> list[str]:
+    """The dotted names of all settings, and of what holds some."""
+    names = []
+    for key in node:
+        names.append(f"{prefix}{key}")
+        if not OmegaConf.is_missing(node, key) and OmegaConf.is_dict(child := node._get_node(key)):
+            names += _leaves(child, f"{prefix}{key}.")
+    return names
+
+
+def _keys(words: Sequence[str]) -> list[str]:
+    return [word.partition("=")[0].lstrip("+~") for word in words]
+
+
+def check_choices(words: Sequence[str]) -> None:
+    """Raise ValueError where a word of the command chooses what is not a name: Hydra would not say of what."""
+    for word in words:
+        if "=" not in word or word.partition("=")[0].lstrip("+") not in GROUPS:
+            continue
+        override = OverridesParser.create().parse_override(word)
+        value = override.value()
+        if not (override.is_sweep_override() or isinstance(value, dict) or (isinstance(value, str) and value)):
+            group = override.key_or_group
+            names = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+            raise ValueError(f"{group} must be one of {names}, got {said(value)}")
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """A user's error ends the command with one line and exit code 1, Ctrl-C and SIGTERM with 130.
+
+    `HYDRA_FULL_ERROR=1` traces.
+    """
+    given, parse_error = os.environ.get(FULL_ERROR), ArgumentParser.error
+    os.environ[FULL_ERROR] = "1"  # Hydra then hands errors on to us instead of printing them
+    ArgumentParser.error = _raise  # type: ignore[assignment]  # Hydra makes its own parser
+    try:
+        with terminated_like_ctrl_c():
+            yield
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"longlag: {stop or 'interrupted'}\n")
+        sys.exit(130)
+    except SystemExit as stop:
+        if given == "1" and stop.__cause__:
+            raise stop.__cause__ from stop.__cause__.__cause__  # with what led to it
+        raise
+    except Exception as error:
+        if given == "1" or not is_the_users(error):
+            raise
+        sys.exit(in_one_line(error, sys.argv[1:]))
+    finally:
+        ArgumentParser.error = parse_error  # type: ignore[method-assign]
+        os.environ.pop(FULL_ERROR)
+        if given is not None:
+            os.environ[FULL_ERROR] = given
+
+
+def is_the_users(error: Exception) -> bool:
+    """Whether it is no fault of ours."""
+    return isinstance(error, USER_ERRORS) or memory.refused(error)
+
+
+def _raise(_: ArgumentParser, message: str) -> None:
+    raise ValueError(f"{message}; --help says what there is")

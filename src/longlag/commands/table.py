@@ -1,0 +1,75 @@
+"""The table of a set of runs: python scripts/table.py FOLDER…
+
+Every record.json below the folders is read; runs that differ in their seed alone share a row. Accuracy is the mean over
+seeds with its 95% interval (percentile bootstrap), `solved` the share of solved runs with Wilson's, steps to solve the
+median over all runs, unsolved ones included. The accuracy horizon is the largest lag at which a trained network still
+scores .9, the median over seeds. The gradient's figures are means over seeds, before training → after: log10 of what is
+left of it after the lag, decades it loses a step, and the largest distance at which a thousandth of it is left.
+With --markdown - or --csv - that form goes to standard output instead.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from longlag.commands.errors import errors_in_one_line
+from longlag.files import write_text
+from longlag.records import Record
+from longlag.report import comparison, figures, pivot, table
+from longlag.report.groups import cells, find
+
+
+def main() -> None:
+    """Read, show, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
+    parser.add_argument("--matrix", action="store_true", help="show accuracy by lag trained at and lag tested at, too")
+    parser.add_argument("--rows", metavar="KEYS", help="settings such as model,model.init: set the runs against …")
+    parser.add_argument("--columns", metavar="KEYS", help="… these, such as lag_mode, instead of a row for each cell")
+    parser.add_argument("--figure", metavar="FILE", help="draw accuracy and gradient over lags (.png, .pdf or .svg)")
+    parser.add_argument("--markdown", metavar="FILE", help="write a Markdown table; - is standard output")
+    parser.add_argument("--csv", metavar="FILE", help="write comma-separated values; - is standard output")
+    arguments = parser.parse_args()
+    runs = find(arguments.folders)
+    if arguments.rows or arguments.columns:
+        _set_against(runs, arguments)
+        return
+    rows = table.rows(runs)
+    if "-" not in (arguments.markdown, arguments.csv):
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        console.print(table.terminal(rows))
+        if arguments.matrix:
+            for (task, name), trained in table.matrix(runs).items():
+                console.print(table.terminal_matrix(f"{name} on {task}", trained))
+    if arguments.figure:
+        figures.save(comparison.gap(cells(runs)), Path(arguments.figure))
+    for target, form in ((arguments.markdown, table.markdown), (arguments.csv, table.comma_separated)):
+        _write(target, form, rows)
+
+
+def _set_against(runs: Sequence[Record], arguments: argparse.Namespace) -> None:
+    if not (arguments.rows and arguments.columns):
+        raise ValueError("--rows and --columns go together")
+    made = pivot.pivot(runs, arguments.rows.split(","), arguments.columns.split(","))
+    if arguments.markdown == "-":
+        sys.stdout.write(pivot.markdown(made))
+        return
+    Console(width=None if sys.stdout.isatty() else 200).print(pivot.terminal(made))
+    if arguments.markdown:
+        write_text(Path(arguments.markdown), pivot.markdown(made))
+
+
+def _write(target: str | None, form: Callable[[Sequence[table.Row]], str], rows: Sequence[table.Row]) -> None:
+    if target == "-":
+        sys.stdout.write(form(rows))
+    elif target:
+        write_text(Path(target), form(rows))
+
+
+def command() -> None:
+    """The command itself: `main`, with errors in one line."""
+    with errors_in_one_line():
+        main()

@@ -1,0 +1,125 @@
+"""Published figures beside ours: python scripts/verify.py [NAME…]
+
+Runs presets of conf/experiment/published side by side and holds each one's record against the figure that its paper
+reports. Without names the small ones, which take minutes. What differs is shown with what is known of the reason; where
+nothing is known, or a run failed, the exit code is 1.
+
+Small copies of the records go to docs/results/published, and docs/published.md shows them.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from longlag import resume
+from longlag.commands.errors import errors_in_one_line
+from longlag.files import shown, write_text
+from longlag.records import Record
+from longlag.report import published
+from longlag.report.compact import keep
+from longlag.report.published import Judgement, judge
+from longlag.settings import COUNT
+from longlag.sweeps import published_runs
+from longlag.sweeps.published_runs import Preset
+
+ROOT = Path(__file__).parents[3]  # of a checkout
+KEPT = ROOT / "docs" / "results" / "published"
+PAGE = ROOT / "docs" / "published.md"
+OPENING, CLOSING = "<!-- published: written by scripts/verify.py from docs/results/published -->", "<!-- /published -->"
+
+
+def main() -> int:
+    """Run, judge, keep, show. Returns the exit code."""
+    arguments = _arguments()
+    known = published_runs.presets()
+    if arguments.list:
+        _screen().print(published.terminal_list({name: preset.published for name, preset in known.items()}))
+        return 0
+    to = arguments.to or KEPT
+    if arguments.kept:
+        for name in arguments.names:
+            published_runs.check(name, known)
+        judgements, problem = _judged(_kept(to, arguments.names or known), known), None
+    else:
+        found, problem = _run(arguments, known)
+        for name, record in found.items():
+            if record and record["status"] in resume.ENDED:
+                keep(record, to / name)
+        judgements = _judged(found, known)
+    if to == KEPT:
+        write_text(PAGE, rewritten(PAGE.read_text(encoding="utf-8"), _judged(_kept(KEPT, known), known)))
+    _show(judgements)
+    if problem:
+        print(problem, file=sys.stderr)
+    expected = [one for one in judgements if not (arguments.kept and one.verdict == published.NOT_RUN)]
+    return 0 if all(judgement.settled for judgement in expected) else 1
+
+
+def rewritten(text: str, judgements: Sequence[Judgement]) -> str:
+    """The page with the table between its marks. Raises ValueError where they are missing."""
+    before, opening, rest = text.partition(OPENING)
+    _, closing, after = rest.partition(CLOSING)
+    if not (opening and closing):
+        raise ValueError(f"{PAGE.name} has no {OPENING} … {CLOSING}")
+    return f"{before}{OPENING}\n{published.markdown(judgements)}{CLOSING}{after}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a preset; without names, all small ones")
+    parser.add_argument("--large", action="store_true", help="without names, the large ones too: they take hours")
+    parser.add_argument("--list", action="store_true", help="show what there is, and what it costs; run nothing")
+    parser.add_argument("--kept", action="store_true", help="show the records that are kept; run nothing")
+    parser.add_argument("--resume", metavar="FOLDER", type=Path, help="go on with what was stopped")
+    parser.add_argument("--workers", metavar="N", type=int, help="runs side by side; by default one for each core")
+    parser.add_argument("--to", metavar="FOLDER", type=Path, help="keep the records there and leave docs/ alone")
+    arguments = parser.parse_args()
+    if arguments.workers is not None and (problem := COUNT.problem(arguments.workers)):
+        raise ValueError(f"--workers {problem}")
+    if arguments.to and arguments.to.exists() and not arguments.to.is_dir():
+        raise ValueError(f"--to {arguments.to} is no folder")
+    return arguments
+
+
+def _run(arguments: argparse.Namespace, known: Mapping[str, Preset]) -> tuple[dict[str, Record | None], str | None]:
+    """Run what is asked for: the records by preset, and what is wrong with the whole."""
+    folder = arguments.resume or published_runs.new_folder()
+    wanted = arguments.names or (published_runs.begun(folder) if arguments.resume else [])
+    names = published_runs.chosen(wanted, known, arguments.large)
+    minutes = sum(known[name].published.minutes for name in names)
+    print(f"{', '.join(names)}\nabout {minutes:g} minutes of one core, in {shown(folder.absolute())}", file=sys.stderr)
+    problem = published_runs.run(names, folder, arguments.resume is not None, arguments.workers)
+    found = published_runs.results(folder, known, names)
+    if problem and not any(found.values()):  # it was refused as a whole
+        sys.exit(problem)
+    again = f"python scripts/verify.py --resume {shown(folder.absolute())}"
+    return found, f"longlag: not all of them came to their end; {again} goes on" if problem else None
+
+
+def _kept(folder: Path, names: Iterable[str]) -> dict[str, Record | None]:
+    return {name: resume.begun(folder / name) for name in names}
+
+
+def _judged(found: Mapping[str, Record | None], known: Mapping[str, Preset]) -> list[Judgement]:
+    return [judge(name, known[name].published, found[name]) for name in sorted(found)]
+
+
+def _show(judgements: Sequence[Judgement]) -> None:
+    screen = _screen()
+    screen.print(published.terminal(judgements))
+    for words, names in published.remarks(judgements).items():
+        screen.print(f"[bold]{', '.join(names)}[/bold]: {escape(words)}", highlight=False)
+
+
+def _screen() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def command() -> None:
+    """The command itself: `main`, with errors in one line."""
+    with errors_in_one_line():
+        sys.exit(main())

@@ -1,0 +1,1 @@
+"""A core is held to its contract before it trains."""

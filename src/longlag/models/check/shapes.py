@@ -1,0 +1,145 @@
+"""What a core gave that is not of the contract's shape, in words: what it gave, what is asked, and how to wrap it."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longlag.files import first_line
+
+ONE_TENSOR = "the contract asks for one tensor (batch, time, hidden_size)"
+UNROLLED = "the contract asks for its outputs and the state, return outputs, state"
+
+
+def made(make_core: Callable[..., nn.Module], input_size: int) -> nn.Module:
+    """The core for inputs of that width. Raises ValueError where its constructor does not take `input_size`."""
+    try:
+        return make_core(input_size=input_size)
+    except (TypeError, ValueError) as error:
+        if "unexpected keyword argument 'input_size'" not in str(error):
+            raise
+        raise ValueError(
+            f"{first_line(error)}; the contract asks for a constructor that takes input_size, the width of the inputs, "
+            "which the task decides: def __init__(self, input_size, ...)"
+        ) from error
+
+
+def hidden_size(core: object) -> int:
+    """The width of a core's outputs. Raises ValueError where it is no module, or does not say."""
+    name = type(core).__name__
+    if not isinstance(core, nn.Module):
+        raise ValueError(
+            f"the core {name}: it is not a torch.nn.Module; the contract asks for one: derive its class from that"
+        )
+    size = getattr(core, "hidden_size", None)
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    given = (
+        "it has no hidden_size" if size is None else f"its hidden_size is {size!r}, which is not a whole number above 0"
+    )
+    raise ValueError(
+        f"the core {name}: {given}; the contract asks for the width of its outputs, for the head: set "
+        "self.hidden_size in its constructor"
+    )
+
+
+def outputs_problem(outputs: Any, x: Tensor, width: int) -> str | None:
+    """Why `outputs` are not what a core gives for x (batch, time, input_size); None where they are.
+
+    width: the core's `hidden_size`.
+    """
+    if isinstance(outputs, tuple | list):
+        return (
+            f"gave a {type(outputs).__name__} of {len(outputs)}; {ONE_TENSOR}: keep the layer in a module of yours "
+            "whose forward ends with return self.layer(x)[0]"
+        )
+    if not isinstance(outputs, Tensor):
+        return f"gave {_a(outputs)}; {ONE_TENSOR}: let forward end with return outputs"
+    asked = (*x.shape[:2], width)
+    if outputs.shape != asked:
+        what, wrap = _shape(tuple(outputs.shape), asked)
+        return (
+            f"gave {size(outputs.shape)} for inputs (batch, time, input_size) = {size(x.shape)}: {what}; the contract "
+            f"asks for (batch, time, hidden_size) = {size(asked)}: {wrap}"
+        )
+    if outputs.dtype != x.dtype:
+        return (
+            f"gave {name_of(outputs.dtype)} for inputs in {name_of(x.dtype)}; the contract asks for the dtype of the "
+            "inputs: make tensors with x.new_zeros(...) or dtype=x.dtype, or return outputs.to(x.dtype)"
+        )
+    return None
+
+
+def _shape(given: tuple[int, ...], asked: tuple[int, int, int]) -> tuple[str, str]:
+    """What is wrong with a shape, and how to wrap the layer that gives it."""
+    batch, time, width = asked
+    if given in ((batch, width), (batch, 1, width)):
+        return "one step alone", "return the outputs of all steps, torch.stack(outputs, dim=1)"
+    if given[:2] == (time, batch):
+        return "time stands first", "give the layer batch_first=True, or return outputs.transpose(0, 1)"
+    if given == (batch, width, time):
+        return "time stands last", "return outputs.transpose(1, 2)"
+    if len(given) == 3 and given[:2] == (batch, time):
+        return f"the width is {given[2]}", "set self.hidden_size to the width of the outputs"
+    if len(given) == 3 and (given[0], given[2]) == (batch, width):
+        return f"there are {given[1]} steps", "pad a convolution by (kernel_size - 1) * dilation on the left alone"
+    return "another shape", "return the outputs of all steps of all sequences"
+
+
+def unroll_problem(unroll: Any, x: Tensor) -> str | None:
+    """Why `unroll` cannot be called with x alone and with x and a state; None where it can."""
+    if not callable(unroll):
+        return f"is {_a(unroll)} and not a method; the contract asks for a method or for no such attribute: rename it"
+    try:
+        signature = inspect.signature(unroll)
+    except ValueError:  # compiled code may have none
+        return None
+    try:
+        signature.bind(x)
+        signature.bind(x, None)
+    except TypeError as error:
+        return (
+            f"cannot be called as unroll(x) and as unroll(x, state) ({error}); the contract asks for "
+            "def unroll(self, x, state=None), where None is the state that forward begins in"
+        )
+    return None
+
+
+def unrolled_problem(given: Any, batch: int) -> str | None:
+    """Why what `unroll` gave is no pair of outputs and a state of the contract's shape; None where it is."""
+    if not (isinstance(given, tuple | list) and len(given) == 2):
+        what = f"a {type(given).__name__} of {len(given)}" if isinstance(given, tuple | list) else _a(given)
+        return f"gave {what}; {UNROLLED}"
+    state = given[1]
+    parts = [state] if isinstance(state, Tensor) else state
+    if not (isinstance(parts, tuple | list) and parts and all(isinstance(part, Tensor) for part in parts)):
+        return f"gave {_a(state)} for the state; {UNROLLED}, the state being one tensor or a tuple of tensors"
+    return next(filter(None, (_part_problem(part, batch) for part in parts)), None)
+
+
+def _part_problem(part: Tensor, batch: int) -> str | None:
+    asked = "the contract asks for (layers, batch, hidden_size) for each part of it"
+    if part.dim() < 3 or part.shape[1] != batch:
+        how = "with one layer, give h[None] and begin from state[0]"
+        return f"gave a state of {size(part.shape)} for {batch} sequences; {asked}: {how}"
+    if not (part.is_floating_point() or part.is_complex()):
+        return f"gave a state in {name_of(part.dtype)}; {asked}, in floating point: a gradient must pass through it"
+    if torch.is_grad_enabled() and not part.requires_grad:
+        return f"gave a state without a gradient; {asked}, with its gradient: do not detach it"
+    return None
+
+
+def size(shape: tuple[int, ...] | torch.Size) -> str:
+    """A shape as one writes it."""
+    return f"({', '.join(map(str, shape))})"
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """As one writes it."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _a(value: object) -> str:
+    return "None" if value is None else f"an object of class {type(value).__name__}"

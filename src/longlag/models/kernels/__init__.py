@@ -1,0 +1,1 @@
+"""What makes cells fast: forward and backward over a whole sequence by hand, equal to the equations."""

@@ -1,0 +1,90 @@
+"""What the record of a run says: of what it was asked for, of its training, and of the files beside it."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+
+from longlag import records
+from longlag.measure.cost import peak_memory_bytes
+from longlag.measure.gradients import SEQUENCES
+from longlag.records import Record
+from longlag.records.schema import Artifact
+from longlag.resume import RunPlan
+from longlag.settings import plain
+from longlag.tasks.task import Task
+from longlag.training import budget
+from longlag.training.callbacks import ProbeGradients, Watch
+
+
+def new_record(plan: RunPlan, task: Task) -> Record:
+    """The record of a run that is about to begin, or to go on.
+
+    Raises ValueError where it was begun with other data than the task has now.
+    """
+    record = records.new(plain(plan.cfg), plan.model, plan.task)
+    record["data"], record["command"] = task.provenance, plan.command
+    record["sequences"]["gradient"] = SEQUENCES
+    if plan.begun:
+        check_data(plan.begun, task, plan.folder)
+        record["started"] = plan.begun["started"]
+    return record
+
+
+def check_data(record: Record, task: Task, folder: Path) -> None:
+    """Raise ValueError where a run was trained on other data than the task has now."""
+    trained_on, found = record["data"].get("sha256"), task.provenance.get("sha256")
+    if trained_on != found:
+        raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
+
+
+def check_artifacts(record: Record, folder: Path) -> None:
+    """Raise ValueError where the weights are not those that the run left; records before schema 2 do not say."""
+    for one in record["artifacts"]:
+        if one["file"] == records.WEIGHTS and one != artifact(folder / records.WEIGHTS):
+            raise ValueError(f"{folder / records.WEIGHTS} is not the file that this run wrote: its sha256 differs")
+
+
+def artifact(path: Path) -> Artifact:
+    """What the record says of a file beside it. Raises FileNotFoundError without one."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} has no {path.name}")
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def outcome(watch: Watch, cfg: DictConfig) -> Any:
+    """How it learned, whether it was solved and what that took, as the record has it."""
+    steps = watch.steps_to_solve if watch.solved else None
+    return {
+        "learning_curve": watch.curve,
+        "ended_by": budget.last_of(cfg) if watch.ended_by == "steps" else watch.ended_by,
+        "solved": watch.solved,
+        "steps_to_solve": steps,
+        "sequences_to_solve": None if steps is None else steps * cfg.batch_size,
+        "seconds_to_solve": watch.seconds_to_solve if watch.solved else None,
+    }
+
+
+def gradients(probe: ProbeGradients) -> Any:
+    """The gradient over distance at every step it was measured at, as the record has it."""
+    return {
+        "gradient": [point for profile in probe.profiles for point in profile.points],
+        "gradient_scalars": [profile.scalars for profile in probe.profiles],
+    }
+
+
+def cost(watch: Watch, probe: ProbeGradients, trainer: pl.Trainer, batch_size: int) -> dict[str, Any]:
+    """Time and memory of the training, as the record has it; tokens per second are of the training steps alone."""
+    stepping = watch.seconds - watch.validation_seconds - probe.seconds
+    return {
+        "steps": trainer.global_step,
+        "sequences": trainer.global_step * batch_size,
+        "seconds": watch.seconds,
+        "computing_seconds": watch.computing_seconds,
+        "validation_seconds": watch.validation_seconds,
+        "probe_seconds": probe.seconds,
+        "tokens_per_second": watch.tokens / stepping if stepping > 0 else None,
+        "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
+    }

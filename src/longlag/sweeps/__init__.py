@@ -1,0 +1,1 @@
+"""Many runs by one command: launchers, worker processes, clusters, tuning, memory horizons, published runs."""

@@ -1,0 +1,229 @@
+"""The cells of a sweep as jobs of a cluster: of Slurm (or of this machine, to try it) by submitit, or of Ray.
+
+Needs no torch.
+"""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from functools import partial
+from importlib import import_module
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from longlag.files import first_line, shown
+from longlag.sweeps.launcher import Cell, Failed, Sweep
+from longlag.sweeps.workers import blame, in_worker
+
+FOLDER = ".submitit"  # in the sweep's: what submitit keeps of its jobs
+SHARED = ("timeout_min", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb")  # by all its clusters
+
+
+class Job(NamedTuple):
+    """A cell as a job runs it. It goes on with what there is: Slurm may queue it again at any time."""
+
+    hydra_context: HydraContext
+    task_function: TaskFunction
+    cell: Cell
+    name: str
+
+    def __call__(self) -> tuple[Any, str | None]:
+        """The score, or the line that the cell ended with."""
+        try:
+            return in_worker(*self), None
+        except RuntimeError as error:
+            return None, str(error)
+        except KeyboardInterrupt as stopped:  # Lightning stops where submitit says sys.exit
+            raise stopped.__cause__ or stopped from None
+
+    def checkpoint(self) -> Any:
+        """What submitit queues again."""
+        return import_module("submitit.helpers").DelayedSubmission(self)
+
+
+class Submitit(Sweep):
+    """What the two launchers that use submitit share.
+
+    Args:
+        settings: of each job; see `conf/hydra/launcher/`. They are read anew for each cell.
+    """
+
+    cluster: str
+
+    def __init__(self, **settings: Any):
+        self.at_once: int | None = settings.get("at_once")
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra asks. Raises ValueError where submitit is not installed."""
+        self.submitit = needed("submitit", "slurm")
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
+        """Each cell as it ends."""
+        left, jobs = deque(cells), list[tuple[Any, Cell]]()
+        try:
+            while left or jobs:
+                free = len(left) if self.at_once is None else min(len(left), self.at_once - len(jobs))
+                jobs += self._submit([left.popleft() for _ in range(free)])
+                time.sleep(1)
+                for job, cell in [pair for pair in jobs if pair[0].done()]:
+                    jobs.remove((job, cell))
+                    yield cell, outcome(cell, partial(_result, job))
+        finally:
+            self.cancel([job for job, _ in jobs])
+
+    def _submit(self, cells: Iterable[Cell]) -> list[tuple[Any, Cell]]:
+        """The jobs of the cells, those with like settings in one array."""
+        jobs = []
+        for settings, alike in groupby(cells, self.settings):
+            executor, group = self._executor(**settings), list(alike)
+            try:
+                with executor.batch():
+                    begun = [executor.submit(self._job(cell)) for cell in group]
+            except RuntimeError as refused:  # what sbatch says
+                raise ValueError(str(refused)) from refused
+            jobs += list(zip(begun, group, strict=True))
+        return jobs
+
+    def cancel(self, jobs: Iterable[Any]) -> None:
+        """Stop jobs that have not ended."""
+        for job in jobs:
+            job.cancel(check=False)
+
+    def settings(self, cell: Cell) -> dict[str, Any]:
+        """Of the job of a cell. Raises ValueError where its devices are not counted."""
+        found: Any = OmegaConf.to_container(cell.config.hydra.launcher, resolve=True)
+        if not isinstance(cell.settings.trainer.devices, int):
+            raise ValueError(f"trainer.devices={cell.settings.trainer.devices}: a cluster needs to know how many")
+        if cell.settings.trainer.accelerator == "cpu":
+            found["gpus_per_node"] = None
+        return {name: value for name, value in found.items() if name not in ("_target_", "at_once")}
+
+    def _executor(self, max_num_timeout: int, **settings: Any) -> Any:
+        folder = Path(self.config.hydra.sweep.dir).absolute() / FOLDER / "%j"
+        executor = self.submitit.AutoExecutor(
+            folder, self.cluster, **{f"{self.cluster}_max_num_timeout": max_num_timeout}
+        )
+        given = {name: value for name, value in settings.items() if value is not None}
+        named = {name if name in SHARED else f"{self.cluster}_{name}": value for name, value in given.items()}
+        executor.update_parameters(name="longlag", **named)
+        return executor
+
+    def _job(self, cell: Cell) -> Job:
+        config = cell.config.copy()
+        config.resume = str(Path(config.hydra.sweep.dir).absolute())
+        name = JobRuntime.instance().get("name")
+        return Job(self.hydra_context, self.task_function, cell._replace(config=config), name)
+
+
+class SubmititSlurm(Submitit):
+    """A Slurm job for each cell, a task for each of its devices."""
+
+    cluster = "slurm"
+
+
+class SubmititLocal(Submitit):
+    """The same on this machine, `at_once` jobs at a time; a cell of several devices starts its own processes."""
+
+    cluster = "local"
+
+    def cancel(self, jobs: Iterable[Any]) -> None:
+        """As Slurm does: SIGTERM, and what does not heed it is killed a while later."""
+        running = [job for job in jobs if not job.done()]
+        for job in running:
+            os.kill(int(job.job_id), signal.SIGTERM)
+        end = time.monotonic() + 30
+        while time.monotonic() < end and not all(job.done() for job in running):
+            time.sleep(0.1)
+        super().cancel(job for job in running if not job.done())
+
+
+def _result(job: Any) -> Any:
+    """Of the first task of a job. Raises RuntimeError with the line that the cell ended with, ChildProcessError."""
+    try:
+        score, line = job.results()[0]
+    except Exception as error:  # submitit's, with the job's whole output
+        raise ChildProcessError(f"its job was lost; see {shown(job.paths.folder.absolute())}") from error
+    if line is not None:
+        raise RuntimeError(line)
+    return score
+
+
+class Ray(Sweep):
+    """A task of Ray for each cell.
+
+    Args:
+        init: arguments of `ray.init`, where the cluster is.
+        remote: options of `ray.remote`, what a cell takes of it. They are read anew for each cell.
+    """
+
+    def __init__(self, init: dict[str, Any], remote: dict[str, Any]):
+        self.init = dict(init)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra asks. Raises ValueError where Ray is not installed."""
+        self.ray = needed("ray", "ray")
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
+        """Each cell as it ends."""
+        stop = signal.getsignal(signal.SIGTERM)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is run here is nobody else's business
+        self.ray.init(**self.init, ignore_reinit_error=True, log_to_driver=False)
+        signal.signal(signal.SIGTERM, stop)  # Ray has put its own there
+        tasks = {self._task(cell): cell for cell in cells}
+        try:
+            while tasks:
+                (task,), _ = self.ray.wait(list(tasks))
+                cell = tasks.pop(task)
+                yield cell, outcome(cell, partial(self._result, task))
+        finally:
+            for task in tasks:
+                self.ray.cancel(task)
+            self.ray.shutdown()
+
+    def _task(self, cell: Cell) -> Any:
+        options: Any = OmegaConf.to_container(cell.config.hydra.launcher.remote, resolve=True)
+        work = self.ray.remote(max_retries=0, **options)(_in_folder)
+        return work.remote(os.getcwd(), self.hydra_context, self.task_function, cell, JobRuntime.instance().get("name"))
+
+    def _result(self, task: Any) -> Any:
+        """Of a task. Raises what the cell ended with, ChildProcessError where Ray lost it."""
+        try:
+            return self.ray.get(task)
+        except self.ray.exceptions.RayTaskError as error:
+            raise RuntimeError(first_line(error.cause)) from None
+        except self.ray.exceptions.RayError as error:
+            raise ChildProcessError(f"its worker was lost ({type(error).__name__})") from None
+
+
+def _in_folder(folder: str, *arguments: Any) -> Any:
+    """`in_worker` there: a worker of a cluster may stand elsewhere."""
+    os.chdir(folder)
+    return in_worker(*arguments)
+
+
+def outcome(cell: Cell, result: Any) -> JobReturn:
+    """Whatever happens, there is one; the record of a cell whose process was lost says so."""
+    try:
+        return JobReturn(status=JobStatus.COMPLETED, _return_value=result())
+    except ChildProcessError as lost:
+        blame(cell, lost)
+        return Failed(lost)
+    except RuntimeError as failure:
+        return Failed(failure)
+
+
+def needed(module: str, extra: str) -> Any:
+    """The module. Raises ValueError, which says how to install it, where it is missing."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ValueError(f"this launcher needs {module}: pip install 'longlag[{extra}]'") from None

@@ -1,0 +1,144 @@
+"""The search for memory horizons as a Hydra sweeper: trials are cells of a sweep, asked for as results come in.
+
+Needs no torch.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from longlag import resume
+from longlag.files import first_line, shown, write_text
+from longlag.settings import Range
+from longlag.sweeps.horizon import Search, entries, in_words, names, trial
+from longlag.sweeps.launcher import Sweep
+
+log = logging.getLogger(__name__)
+
+FILE = "horizon.json"  # in the sweep's folder: what the searches came to
+SEARCHED = ("lag", "seed")  # by the search itself
+
+
+class Line:
+    """One search: the overrides that all its trials share, and how far it is."""
+
+    def __init__(self, overrides: list[str], search: Search):
+        self.overrides, self.search = overrides, search
+        self.about: dict[str, Any] = {"overrides": overrides, "seeds": search.seeds, "resolution": search.resolution}
+
+    @property
+    def name(self) -> str:
+        """As the user wrote it."""
+        return " ".join(word for word in self.overrides if word.partition("=")[0] not in ("experiment", "resume"))
+
+
+class Horizon(Sweeper):
+    """Searches the memory horizon of every combination of the overrides given, all of them side by side.
+
+    Args:
+        first_lag: to begin with, and the smallest that is tried.
+        max_lag: the largest that is tried.
+        seeds: at each lag, at least half of which must solve it.
+        resolution: factor within which the horizon is found, above 1.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+    """
+
+    def __init__(self, first_lag: int, max_lag: int, seeds: int, resolution: float):
+        counts = {"first_lag": first_lag, "seeds": seeds, "max_lag": max_lag}
+        for name, value in counts.items():
+            low = first_lag if name == "max_lag" else 1
+            if problem := Range(whole=True, low=low).problem(value):
+                raise ValueError(f"hydra.sweeper.{name} {problem}")
+        if problem := Range(whole=False, low=1, above=True).problem(resolution):
+            raise ValueError(f"hydra.sweeper.resolution {problem}")
+        self.first_lag, self.max_lag, self.seeds, self.resolution = first_lag, max_lag, seeds, resolution
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra asks. Raises ValueError where the launcher cannot be asked for one trial after another."""
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        if not isinstance(launcher, Sweep):
+            raise ValueError("the search needs one of longlag's launchers, such as hydra/launcher=processes")
+        self._trials, self._context, self._config = launcher, hydra_context, config
+
+    def sweep(self, arguments: list[str]) -> list[dict[str, Any]]:
+        """Search; what was found, one for each combination, as `horizon.json` has it."""
+        lines = [Line(overrides, self._search()) for overrides in self._combinations(arguments)]
+        folder = Path(self._config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self._config, folder / resume.GRID)
+        try:
+            with self._trials.at_work(len(lines) * lines[0].search.needed):
+                self._go_on(lines)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"the search was stopped; {self._trials.going_on}") from stop
+        found = [{**line.about, **line.search.found} for line in lines]
+        write_text(folder / FILE, json.dumps(found, indent=1) + "\n")
+        show(found, folder)
+        return found
+
+    def _go_on(self, lines: Sequence[Line]) -> None:
+        """Rounds of trials until no search wants any."""
+        begun = 0
+        while wanted := [(line, lag, seed) for line in lines for lag, seed in line.search.ask()]:
+            words = [[*line.overrides, f"lag={lag}", f"seed={seed}"] for line, lag, seed in wanted]
+            now = self._trials.cells(words, begun)
+            self._trials.check(now)
+            if any(cell.settings.task.get("solved_at") is None for cell in now):
+                raise ValueError("nothing counts as solved here: set task.solved_at to the accuracy that shall")
+            if not begun:
+                folder = shown(Path(self._config.hydra.sweep.dir).absolute())
+                log.info("searching; a search that is stopped goes on with resume=%s", folder)
+            begun += len(now)
+            returns: dict[int, JobReturn] = {}
+            self._trials.finish(now, returns)
+            for (line, _, _), cell in zip(wanted, now, strict=True):
+                record = cell.record
+                if record is None:
+                    raise ValueError(f"{cell.name}: {first_line(returns[cell.number]._return_value)}")
+                line.search.tell(trial(record))
+                line.about |= {"model": record["model"], "task": record["task"], "budget": record["config"]["budget"]}
+            for line in dict.fromkeys(line for line, _, _ in wanted):
+                log.info("%s: %s", line.name, line.search)
+
+    def _search(self) -> Search:
+        return Search(self.first_lag, self.max_lag, self.seeds, self.resolution)
+
+    def _combinations(self, arguments: list[str]) -> list[list[str]]:
+        """Every combination of what the command line sweeps over. Raises ValueError for what the search decides."""
+        overrides = OverridesParser.create(self._context.config_loader).parse_overrides(arguments)
+        for override in overrides:
+            if override.key_or_group in SEARCHED:
+                raise ValueError(f"{override.input_line}: lag and seed are searched; give max_lag, first_lag, seeds")
+        (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+        return [list(words) for words in batch]
+
+
+def show(found: Sequence[dict[str, Any]], folder: Path) -> None:
+    """A table, where there are several, and a line for each."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if len(found) > 1:
+        table = Table("model", "task", "memory horizon", "every trial solved up to", "none solved from", "trials", "s")
+        for name, one in zip(names(found), found, strict=True):
+            table.add_row(name, one["task"], *entries(one))
+        console.print(table)
+    console.print(f"searches {shown(folder.absolute() / FILE)}", highlight=False, soft_wrap=True)
+    for name, one in zip(names(found), found, strict=True):
+        said = f"memory_horizon of {name} on {one['task']}: {in_words(one)}; {len(one['trials'])} trials"
+        console.print(said, highlight=False, soft_wrap=True, markup=False)

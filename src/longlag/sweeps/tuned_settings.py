@@ -1,0 +1,147 @@
+"""What was tuned: conf/tuned/TASK.yaml, as `experiment=tune` writes it and `tuned=TASK` applies it. Needs no torch."""
+
+import copy
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from longlag.files import write_text
+from longlag.records.identity import flattened
+
+log = logging.getLogger(__name__)
+
+HEAD = """\
+# Settings for task={task}, chosen from as many trials for each model by validation accuracy alone: docs/protocol.md.
+# `tuned={task}` applies them, and experiment=gap asks for it; the command line goes first.
+# Written by experiment=tune: a model that is tuned again is replaced, the others stay.
+"""
+HOW = {  # a model was tuned
+    "trials": "runs: each setting below at each of these lags and seeds",
+    "lags": "trained and validated at",
+    "seeds": "of the weights and the data",
+    "command": "that tuned it",
+    "scores": "best first: mean validation accuracy over the steps of the budget, of all runs and of each",
+}
+Settings = dict[str, Any]  # by dotted name
+
+
+def applied(cfg: DictConfig, choices: Mapping[str, Any], given: Iterable[str]) -> DictConfig:
+    """The settings of a run with those that were tuned for its model, where the command line does not say otherwise.
+
+    Args:
+        cfg: with the contents of a file under `tuned`. Where any of it was used, what is returned has its name there.
+        choices: of Hydra's groups.
+        given: the overrides of the command line.
+    """
+    settings = _of_model(cfg, choices)
+    used = settings.keys() - {word.partition("=")[0].lstrip("+~") for word in given}
+    if not used:
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    for key in used:
+        OmegaConf.update(cfg, key, settings[key], force_add=True)  # whether there is such a setting, the run will tell
+    with open_dict(cfg):
+        cfg.tuned = str(choices["tuned"])
+    return cfg
+
+
+def shortcoming(cfg: DictConfig, choices: Mapping[str, Any], given: Iterable[str]) -> str | None:
+    """Why nothing is applied where something was to be, or None. An experiment may ask for a file that is not there.
+
+    Raises ValueError where the command line does.
+    """
+    name, found = choices.get("tuned"), cfg.get("tuned")
+    if found is None and f"tuned={name}" in [word.lstrip("+") for word in given]:
+        raise ValueError(f"tuned={name}: there is no conf/tuned/{name}.yaml; experiment=tune task={name} writes one")
+    if OmegaConf.is_dict(found) and found.get("models") and not _of_model(cfg, choices):
+        return f"tuned={name} says nothing of model={choices['model']}: it keeps its own settings"
+    return None
+
+
+def _of_model(cfg: DictConfig, choices: Mapping[str, Any]) -> Settings:
+    node: Any = cfg
+    for key in ("tuned", "models", str(choices["model"])):
+        node = node.get(key)
+        if not OmegaConf.is_dict(node):
+            return {}
+    settings: Any = OmegaConf.to_container(node, resolve=True)
+    return flattened(settings)
+
+
+def writable(folder: Path) -> Path:
+    """Make the folder, and return it. Raises PermissionError, in one line, where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermissionError(f"{folder} cannot be made ({error.strerror}); tune.to=FOLDER writes elsewhere") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written to; tune.to=FOLDER writes elsewhere")
+    return folder
+
+
+def write(task: str, chosen: Mapping[str, Settings], how: Mapping[str, dict[str, Any]], folder: Path) -> Path:
+    """Write `folder`/TASK.yaml, or in the one that is there replace what it says of these models.
+
+    Args:
+        task: they were tuned on.
+        chosen: the settings of each model.
+        how: what `HOW` lists, of each model.
+        folder: where Hydra finds it as `tuned=TASK`.
+
+    Raises:
+        ValueError: where what is there is broken, or the task has no plain name.
+        PermissionError: where nothing can be written there.
+    """
+    if not re.fullmatch(r"\w[\w-]*", task):
+        raise ValueError(f"task {task!a}: what was tuned is kept under the name of a task")
+    path = writable(folder) / f"{task}.yaml"
+    models, tried = _standing(path)
+    models, tried = {**models, **chosen}, {**tried, **how}
+    _warn_of_unequal(tried)
+    lines = [f"task: {_dumped(task)}  # that the models were tuned on", "models:"]
+    lines += [f"  {_dumped(model)}: {_dumped(models[model])}  # chosen" for model in sorted(models)]
+    lines += ["how:", *(line for model in sorted(tried) for line in _told(model, tried[model]))]
+    write_text(path, HEAD.format(task=task) + "\n".join(lines) + "\n")
+    return path
+
+
+def _told(model: str, how: dict[str, Any]) -> Iterable[str]:
+    """The lines that say how a model was tuned."""
+    yield f"  {_dumped(model)}:"
+    for key, words in HOW.items():
+        if key != "scores":
+            yield f"    {key}: {_dumped(how[key])}  # {words}"
+    yield f"    scores:  # {HOW['scores']}"
+    yield from (f"      - {_dumped(one)}" for one in how["scores"])
+
+
+def _standing(path: Path) -> tuple[dict[str, Settings], dict[str, dict[str, Any]]]:
+    """`models` and `how` of the file that is there, if one is."""
+    if not path.exists():
+        return {}, {}
+    try:
+        there: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        how = {model: {key: one[key] for key in HOW} for model, one in (there.get("how") or {}).items()}
+        return dict(there["models"]), how
+    except Exception as error:  # a broken file raises whatever its first broken byte leads to
+        raise ValueError(
+            f"{path} is not what a tuning writes: move it away, or write elsewhere with tune.to"
+        ) from error
+
+
+def _warn_of_unequal(how: Mapping[str, dict[str, Any]]) -> None:
+    kinds = {model: f"{one['trials']} trials, lags {one['lags']}" for model, one in how.items()}
+    if len(set(kinds.values())) > 1:
+        log.warning("these models were not tuned equally: %s", "; ".join(f"{m}: {kind}" for m, kind in kinds.items()))
+
+
+def _dumped(value: Any) -> str:
+    """A value as YAML, in one line; nothing in it is taken for an interpolation."""
+    text = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), sort_keys=False, allow_unicode=True)
+    return text.strip()[1:-1].replace("${", "\\${")

@@ -1,0 +1,206 @@
+"""Equal tuning: as many trials for each model, the best of them chosen by validation alone. Needs no torch.
+
+What was chosen is kept by `longlag.sweeps.tuned_settings`.
+"""
+
+import json
+import shlex
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from rich.console import RenderableType
+from rich.table import Table
+
+from longlag import records
+from longlag.files import shown
+from longlag.records import Record
+from longlag.records.identity import one_number
+from longlag.settings import CONF
+from longlag.sweeps import tuned_settings
+from longlag.sweeps.tuned_settings import Settings
+from longlag.sweeps.tuning_score import tuning_score
+
+AXES = ("model", "task", "lag", "seed")  # of the trials: what is not chosen
+ELSEWHERE = ("resume", "tune.to", "hydra.sweep.dir", "hydra.mode")  # where a tuning was made, not what it is
+Scores = Mapping[str, Mapping[tuple[int, int], float]]  # by the values of the settings, then by lag and seed
+
+
+class Tried(NamedTuple):
+    """Settings that a model was tried with, and the score of each run."""
+
+    settings: Settings
+    runs: list[float]
+
+    @property
+    def score(self) -> float:
+        """The mean."""
+        return round(statistics.fmean(self.runs), 9)
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Best first; of equals, the one with the smallest values."""
+        return -self.score, [
+            (0, value, "") if isinstance(value, int | float) else (1, 0, str(value)) for value in self.settings.values()
+        ]
+
+
+class Tuning(NamedTuple):
+    """A model's trials.
+
+    Attributes:
+        tried: best first.
+        lags, seeds: each was run at.
+        trials: how many runs there were.
+    """
+
+    tried: list[Tried]
+    lags: list[int]
+    seeds: list[int]
+    trials: int
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What `tuned_settings.HOW` lists, but for the command."""
+        scores = [
+            one.settings | {"score": round(one.score, 4), "runs": [round(score, 4) for score in one.runs]}
+            for one in self.tried
+        ]
+        return {"trials": self.trials, "lags": self.lags, "seeds": self.seeds, "scores": scores}
+
+
+def check(trials: Sequence[tuple[Mapping[str, Any], DictConfig]], sweep: DictConfig) -> None:
+    """Raise ValueError or OSError, before anything is run, where no choice could be made of these trials, or kept.
+
+    Args:
+        trials: the choices and the settings of each.
+        sweep: Hydra's settings of it.
+    """
+    seen = set()
+    for choices, cfg in trials:
+        if cfg.eval.sequences != 0:
+            raise ValueError("a tuning draws no test data: leave eval.sequences at 0")
+        over = _over(cfg)
+        for name in over:
+            if OmegaConf.select(cfg, name, default="???") == "???":
+                raise ValueError(f"tune.over: model={choices['model']} has no setting {name}")
+        trial = json.dumps([*(choices[name] for name in ("task", "model")), cfg.lag, cfg.seed, _values(cfg, over)])
+        if trial in seen:
+            raise ValueError(f"trials differ in nothing of tune.over={over}: all that is tuned must stand there")
+        seen.add(trial)
+    if "n_trials" in sweep.sweeper:
+        for override in OverridesParser.create().parse_overrides(list(sweep.overrides.task)):
+            if override.key_or_group in AXES and override.is_sweep_override():
+                raise ValueError(f"{override.input_line}: this sweeper would tune that, too; give a single value")
+    tuned_settings.writable(_folder(trials[0][1]))
+
+
+def conclude(cfg: DictConfig, sweep: DictConfig) -> list[RenderableType]:
+    """Choose from all trials of a sweep and write; nothing yet where its sweeper is to ask for more of them.
+
+    Args:
+        cfg: the settings of any of the trials.
+        sweep: Hydra's settings of it.
+
+    Returns:
+        What there is to show: for each task a table and where it was written.
+
+    Raises:
+        ValueError: where the models have not had equal trials, or the file that is there is broken.
+    """
+    runs = [records.read(path.parent) for path in sorted(Path(sweep.sweep.dir).rglob(records.FILE))]
+    if len(runs) < (sweep.sweeper.get("n_trials") or 0):
+        return []
+    said: list[RenderableType] = []
+    for task in sorted({run["task"] for run in runs}):
+        found = choose([run for run in runs if run["task"] == task], _over(cfg))
+        chosen = {model: tuning.tried[0].settings for model, tuning in found.items()}
+        how = {model: tuning.how | {"command": _command(sweep)} for model, tuning in found.items()}
+        path = tuned_settings.write(task, chosen, how, _folder(cfg))
+        said += [_table(found, task), f"tuned        {shown(path.absolute())}"]
+    return said
+
+
+def choose(runs: Sequence[Record], over: Sequence[str]) -> dict[str, Tuning]:
+    """Each model's settings, best first by mean score over lags and seeds.
+
+    Args:
+        runs: of one task, each come to its end; one that diverged scores 0.
+        over: the settings that were tuned.
+
+    Raises:
+        ValueError: where a run has not come to its end, or the models have not had equal trials.
+    """
+    scores: dict[str, dict[str, dict[tuple[int, int], float]]] = defaultdict(lambda: defaultdict(dict))
+    trials: dict[str, int] = defaultdict(int)
+    for run in sorted(runs, key=lambda run: run["model"]):
+        score = tuning_score(run)
+        if score is None:
+            raise ValueError(f"{run['model']} at lag {run['lag']}, seed {run['seed']} has not come to its end")
+        values = json.dumps(_values(records.config_of(run), over))
+        scores[run["model"]][values][run["lag"], run["seed"]] = score
+        trials[run["model"]] += 1
+    where = {frozenset(at) for tried in scores.values() for at in tried.values()}
+    if len(set(trials.values())) > 1 or len(where) > 1:
+        counts = ", ".join(f"{model} {number}" for model, number in trials.items())
+        raise ValueError(f"the trials are not equal, in number ({counts}) or in lags and seeds: nothing is tuned")
+    return {model: _tuning(scores[model], over, trials[model]) for model in scores}
+
+
+def _tuning(scores: Scores, over: Sequence[str], trials: int) -> Tuning:
+    tried = [
+        Tried(dict(zip(over, json.loads(values), strict=True)), [at[where] for where in sorted(at)])
+        for values, at in scores.items()
+    ]
+    lags, seeds = zip(*next(iter(scores.values())), strict=True)
+    return Tuning(sorted(tried, key=lambda one: one.rank), sorted(set(lags)), sorted(set(seeds)), trials)
+
+
+def _table(found: Mapping[str, Tuning], task: str) -> Table:
+    """Every setting of each model, and its score."""
+    over = next(iter(found.values())).tried[0].settings
+    title = f"tuned on {task}, by validation alone"
+    rows = Table("model", *over, "score", "runs", "", title=title, title_justify="left")
+    for model, tuning in found.items():
+        for place, one in enumerate(tuning.tried):
+            told = [model, *map(str, one.settings.values()), f"{one.score:.3f}", str(len(one.runs))]
+            why = "" if place else ", ".join(["chosen", *_at_the_edge(tuning)])
+            rows.add_row(*told, why, end_section=one is tuning.tried[-1])
+    return rows
+
+
+def _at_the_edge(tuning: Tuning) -> Iterator[str]:
+    """What a wider grid might do better."""
+    for name, value in tuning.tried[0].settings.items():
+        values = [one.settings[name] for one in tuning.tried]
+        if len(set(map(str, values))) > 1 and all(isinstance(each, int | float) for each in values):
+            for edge, which in ((min(values), "smallest"), (max(values), "largest")):
+                if value == edge:
+                    yield f"the {which} {name} of those tried"
+
+
+def _over(cfg: DictConfig) -> list[str]:
+    """`tune.over`. Raises ValueError where it is no list of names."""
+    over = cfg.tune.get("over")
+    if not (OmegaConf.is_list(over) and over and all(isinstance(name, str) for name in over)):
+        raise ValueError(f"tune.over must be a list of settings, such as [lr,model.init], got {over}")
+    return list(over)
+
+
+def _folder(cfg: DictConfig) -> Path:
+    """Where to write."""
+    return Path(cfg.tune.get("to") or CONF / "tuned")
+
+
+def _values(cfg: Any, over: Iterable[str]) -> list[Any]:
+    return [one_number(OmegaConf.select(cfg, name)) for name in over]
+
+
+def _command(sweep: DictConfig) -> str:
+    """What was typed, but for where the sweep is and what it goes on with."""
+    words = [*sweep.overrides.hydra, *sweep.overrides.task]
+    return shlex.join(["python", "train.py", *(word for word in words if word.partition("=")[0] not in ELSEWHERE)])

@@ -1,0 +1,188 @@
+"""The runs of a sweep side by side in worker processes, each of which fails by itself. Needs no torch."""
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, setup_globals
+from hydra.types import HydraContext, TaskFunction
+
+from longlag import records, resume
+from longlag.files import first_line
+from longlag.settings import COUNT, POSITIVE, plain
+from longlag.sweeps.launcher import Cell, Failed, Sweep, job
+from longlag.sweeps.worker import STOPPED, Died, Worker, stop
+
+OUTPUT = "output.log"  # in a run's folder: what it says in a worker process
+
+
+class Processes(Sweep):
+    """Runs side by side, each worker process making one after another.
+
+    An exception, a hard exit, being killed or a hang is that run's failure alone; its worker is replaced.
+
+    Args:
+        workers: how many; null: one for each core, or for each GPU where `gpus` is given.
+        timeout: seconds that a run may take; null: any time.
+        gpus: numbers of the GPUs to share out among the workers; each worker sees one, or those of a list in the list.
+
+    Raises:
+        ValueError: where an argument is out of its range.
+    """
+
+    def __init__(self, workers: int | None = None, timeout: float | None = None, gpus: Sequence[Any] | None = None):
+        _check(workers, timeout, gpus)
+        self.gpus = list(gpus or [])
+        self.workers, self.timeout = workers or len(self.gpus) or os.cpu_count() or 1, timeout
+        self._workers: list[Worker] = []
+
+    @contextmanager
+    def at_work(self, cells: int) -> Iterator[None]:
+        """With the workers, which import torch while the runs are being made up."""
+        with super().at_work(cells):
+            self._workers = []
+            try:
+                for number in range(min(self.workers, cells)):
+                    gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
+                    self._workers.append(Worker(_prepare, gpu))
+                yield
+            finally:
+                stop(self._workers)
+
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
+        """Each cell as it ends."""
+        waiting: SimpleQueue[Cell] = SimpleQueue()
+        ended: SimpleQueue[tuple[Cell, JobReturn]] = SimpleQueue()
+        for cell in cells:
+            waiting.put(cell)
+        for worker in self._workers:
+            Thread(target=self._serve, args=(worker, waiting, ended), daemon=True).start()
+        try:
+            for _ in cells:
+                yield ended.get()
+        finally:
+            with suppress(Empty):
+                while True:
+                    waiting.get_nowait()
+
+    def _serve(self, worker: Worker, waiting: SimpleQueue[Cell], ended: SimpleQueue[tuple[Cell, JobReturn]]) -> None:
+        """Give one cell after another to a worker."""
+        with suppress(Empty):
+            while True:
+                cell = waiting.get_nowait()
+                ended.put((cell, self._outcome(worker, cell)))
+
+    def _outcome(self, worker: Worker, cell: Cell) -> JobReturn:
+        """Whatever happens, there is one."""
+        try:
+            try:
+                return JobReturn(status=JobStatus.COMPLETED, _return_value=self._score(worker, cell))
+            except (TimeoutError, ChildProcessError, InterruptedError) as lost:
+                blame(cell, lost)
+                raise
+        except Exception as failure:
+            return Failed(failure)
+
+    def _score(self, worker: Worker, cell: Cell) -> Any:
+        """Of the cell, run by a worker. Raises an OSError that says how the worker was lost, or what the cell did."""
+        name = JobRuntime.instance().get("name")
+        arguments = self.hydra_context, self.task_function, cell, name
+        try:
+            return worker.call(in_worker, *arguments, timeout=self.timeout)
+        except TimeoutError:
+            raise TimeoutError(f"it took longer than hydra.launcher.timeout={self.timeout} seconds") from None
+        except Died as death:
+            raise _death(death.exit_code) from None
+
+
+def _check(workers: Any, timeout: Any, gpus: Any) -> None:
+    """Raise ValueError at the first setting of the launcher that cannot be meant."""
+    if workers is not None and COUNT.problem(workers):
+        raise ValueError(f"hydra.launcher.workers {COUNT.problem(workers)}")
+    if timeout is not None and POSITIVE.problem(timeout):
+        raise ValueError(f"hydra.launcher.timeout {POSITIVE.problem(timeout)}")
+    if not (gpus is None or _numbers(gpus) or (_is_list(gpus) and gpus and all(_numbers(some) for some in gpus))):
+        raise ValueError(
+            f"hydra.launcher.gpus must be a list of GPU numbers, such as [0,1], or of such lists, got {gpus}"
+        )
+
+
+def _numbers(some: Any) -> bool:
+    """Whether it is a list of GPU numbers, each of them once."""
+    whole = _is_list(some) and all(isinstance(number, int) and number >= 0 for number in some)
+    return whole and 0 < len(set(some)) == len(some)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _prepare(gpu: int | Sequence[int] | None) -> None:
+    """A worker computes on one thread, sees its GPUs alone, and has torch before the first cell's time begins."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu) if isinstance(gpu, int) else ",".join(map(str, gpu))
+    import_module("longlag.run")
+    gc.freeze()  # what is there now stays: a collection that looked through torch would take .2 s of a cell
+
+
+def in_worker(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell, name: str) -> Any:
+    """The score of a cell; its output goes to a file. Raises RuntimeError with the line that the cell ended with."""
+    setup_globals()
+    JobRuntime.instance().set("name", name)
+    folder = cell.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with _output_to(folder / OUTPUT):
+        done = job(hydra_context, task_function, cell)
+    if not any((folder / name).exists() for name in (records.FILE, records.LOCK)):  # it was refused
+        (folder / OUTPUT).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+    if done.status == JobStatus.FAILED:
+        raise RuntimeError(first_line(done._return_value))  # one that can be sent
+    return done.return_value
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Standard output and error, whoever writes to them, at the end of a file."""
+    kept = [os.dup(number) for number in (1, 2)]
+    with path.open("a") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            for number, old in zip((1, 2), kept, strict=True):
+                os.dup2(old, number)
+                os.close(old)
+
+
+def _death(code: int) -> OSError:
+    """How a worker ended: by its exit code, or by a signal, which is negative."""
+    if code == -signal.SIGTERM:
+        return InterruptedError(STOPPED)
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return ChildProcessError(f"its process died ({how})" + (", out of memory?" if code == -signal.SIGKILL else ""))
+
+
+def blame(cell: Cell, error: OSError) -> None:
+    """Say in the record of a cell whose process was lost how it ended."""
+    folder, choices = cell.folder, cell.config.hydra.runtime.choices
+    record = resume.begun(folder) or records.new(plain(cell.settings), choices.model, choices.task)
+    if record["status"] not in resume.ENDED:
+        folder.mkdir(parents=True, exist_ok=True)
+        stopped = isinstance(error, InterruptedError)
+        record["status"] = "interrupted" if stopped else "failed"
+        record["error"] = str(error) if stopped else f"{type(error).__name__}: {error}"
+        records.write(record, folder)

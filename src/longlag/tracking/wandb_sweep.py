@@ -1,0 +1,105 @@
+"""A sweep in Weights & Biases, beside its runs: a curve for each model, and one run that compares them all.
+
+From records alone; needs no torch.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from longlag.files import first_line, shown
+from longlag.records import Record
+from longlag.report.groups import Cell, cells
+from longlag.report.statistics import mean
+from longlag.report.table import tested_at, with_test
+from longlag.tracking import wandb_runs
+
+log = logging.getLogger(__name__)
+
+LONG = ("task", "model", "differs in", "seed", "trained at lag", "tested at lag", "accuracy", "chance", "solved")
+
+
+def log_sweep(records: Sequence[Record], group: str, settings: dict[str, Any]) -> None:
+    """Log the curves and the comparison; whatever W&B does, only a warning comes of it.
+
+    Args:
+        records: of the sweep; those without a test have nothing to show here.
+        group: its name; with it the W&B runs have the same ids each time.
+        settings: `project`, `entity`, `tags`, `dir`, `mode` and `timeout` of `conf/logger/wandb.yaml`.
+    """
+    finished = with_test(cells(records))
+    lines: dict[tuple[str, str], list[Cell]] = {}
+    for cell in finished:
+        lines.setdefault((cell.task, cell.name), []).append(cell)
+    try:
+        for (task, name), line in lines.items():
+            run = _start(settings, group, "curve", f"{name} on {task}")
+            if run.offline:
+                settings = settings | {"mode": "offline"}  # the server is waited for once
+            _log_curve(run, line)
+        if lines:
+            run = _start(settings, group, "comparison", f"{group} compared")
+            _log_comparison(run, finished, lines)
+            if run.offline:
+                runs = shown(Path(run.dir).parents[1]) / "offline-run-*"
+                log.info("W&B is offline. To send the sweep later: wandb sync %s", runs)
+    except Exception as error:  # whatever W&B may raise: the records hold everything
+        log.warning("W&B: %s; scripts/table.py shows the sweep without it", first_line(error))
+
+
+def _start(settings: dict[str, Any], group: str, job_type: str, name: str) -> Any:
+    given = {key: settings[key] for key in ("project", "entity", "tags")}
+    identity = hashlib.sha256(f"{group} {job_type} {name}".encode()).hexdigest()[:16]
+    where = settings["mode"], settings["timeout"], settings["dir"]
+    return wandb_runs.start(*where, tell=False, **given, group=group, job_type=job_type, name=name, id=identity)
+
+
+def _log_curve(run: Any, line: Sequence[Cell]) -> None:
+    """Accuracy over the lags trained at, and over those that the network of the largest was tested at."""
+    curves = {
+        "trained": {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in line},
+        "tested": tested_at(line[-1].finished),
+    }
+    for which, curve in curves.items():
+        run.define_metric(f"{which}/accuracy", step_metric=f"{which}/lag")
+        for lag, estimate in curve.items():
+            run.log({f"{which}/lag": lag, f"{which}/accuracy": estimate.value, f"{which}/seeds": estimate.runs})
+    wandb_runs.finish(run)
+
+
+def _log_comparison(run: Any, finished: Sequence[Cell], lines: dict[tuple[str, str], list[Cell]]) -> None:
+    """Every point of every run in one long table, and a chart with a line for each model."""
+    rows = [
+        [
+            cell.task,
+            cell.model,
+            cell.settings,
+            one["seed"],
+            cell.lag,
+            at["lag"],
+            at["accuracy"],
+            at["chance"],
+            one["solved"],
+        ]
+        for cell in finished
+        for one in cell.finished
+        for at in one["lag_curve"]
+    ]
+    run.log({"comparison/table": wandb.Table(columns=list(LONG), data=rows)})
+    curves = [
+        {cell.lag: mean(one["test"]["accuracy"] for one in cell.finished).value for cell in line}
+        for line in lines.values()
+    ]
+    chart = wandb.plot.line_series(
+        xs=[list(curve) for curve in curves],
+        ys=[list(curve.values()) for curve in curves],
+        keys=[f"{name} on {task}" for task, name in lines],
+        title="accuracy against the lag trained and tested at",
+        xname="lag",
+    )
+    run.log({"comparison/accuracy": chart})
+    wandb_runs.finish(run)

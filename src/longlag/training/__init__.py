@@ -1,0 +1,1 @@
+"""One run's machinery: the Lightning module and trainer, what watches a run, checkpoints, limits, processes."""

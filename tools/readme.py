@@ -1,0 +1,72 @@
+"""The figures of README.md and docs/why.md, from the records: python tools/readme.py [--check].
+
+Writes docs/gap.png and what stands between their <!-- NAME --> marks, from docs/results/NAME. --check changes nothing
+and fails where they disagree.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from longlag.commands.errors import errors_in_one_line
+from longlag.files import write_text
+from longlag.report import comparison, figures, pivot, table
+from longlag.report.groups import cells, find
+from longlag.sweeps.horizon import markdown
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+
+def gap() -> str:
+    """Accuracy by the lag trained and tested at."""
+    return table.by_lag(find([RESULTS / "gap"]))
+
+
+def horizon() -> str:
+    """The memory horizons."""
+    return markdown(json.loads((RESULTS / "horizon" / "horizon.json").read_text(encoding="utf-8")))
+
+
+def why() -> str:
+    """Initialisation against clipping and the lag of training."""
+    runs = find([RESULTS / "why"])
+    return pivot.markdown(pivot.pivot(runs, ["model", "model.init"], ["lag_mode", "trainer.gradient_clip_val"]))
+
+
+BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {  # and the page that each stands in
+    "gap": ("README.md", gap),
+    "horizon": ("README.md", horizon),
+    "why": ("docs/why.md", why),
+}
+
+
+def rewritten(text: str, name: str, block: str) -> str:
+    """A page with a block between its marks. Raises ValueError where they are missing."""
+    opening, closing = f"<!-- {name}: written by tools/readme.py from docs/results/{name} -->", f"<!-- /{name} -->"
+    before, begun, rest = text.partition(opening)
+    _, ended, after = rest.partition(closing)
+    if not (begun and ended):
+        raise ValueError(f"there is no {opening} … {closing}")
+    return f"{before}{opening}\n{block}{closing}{after}"
+
+
+def main(arguments: list[str]) -> None:
+    """Write, or check."""
+    if arguments not in ([], ["--check"]):
+        sys.exit("usage: python tools/readme.py [--check]")
+    for name, (page, block) in BLOCKS.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        wanted = rewritten(text, name, block())
+        if arguments and wanted != text:
+            raise ValueError(f"{page} disagrees with docs/results/{name}; run python tools/readme.py")
+        if wanted != text:
+            write_text(ROOT / page, wanted)
+    if not arguments:
+        figures.save(comparison.gap(cells(find([RESULTS / "gap"]))), ROOT / "docs" / "gap.png")
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main(sys.argv[1:])
