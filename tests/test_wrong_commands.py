@@ -154,7 +154,7 @@ LINES = [
         (word, f"{word}: cannot be read as KEY=VALUE")
         for word in ("lag", "lag==5", "lag=[5", "lag=(5", "seed=choice()")
     ),
-    *((word, f"{word}: cannot be read as KEY=VALUE") for word in ("'lag=5", "resume=~", "lag={5", "hydra", "lag=5]")),
+    *((word, f"{word}: cannot be read as KEY=VALUE") for word in ("'lag=5", "lag={5", "hydra", "lag=5]")),
     ("=5", "longlag: "),
     ("lag=${nothing}", "'nothing' not found"),
     ("lag=${lag}", "Recursive interpolation"),
@@ -205,7 +205,7 @@ LINES = [
     ("trainer.accelerator=[cpu]", "trainer.accelerator must be one of"),
     # what may be made
     ("trainer._target_=null", "_target_"),
-    ("model._target_=abc", "_target_ abc is not allowed"),
+    ("model._target_=abc", "_target_ 'abc' is not allowed"),
     ("model._target_=builtins.eval", "_target_ builtins.eval is not allowed"),
     ("model._target_=[a]", "_target_"),
     ("model._target_=longlag.models.lstm.LSTN", "LSTN"),
@@ -306,7 +306,7 @@ SCRIPTS = [
     ("evaluate file", "file holds no run"),
     ("evaluate broken", "broken/record.json is not a record"),
     ("evaluate unweighted", "unweighted has no model.ckpt"),
-    ("evaluate damaged", "damaged/model.ckpt does not hold the weights of this run"),
+    ("evaluate damaged", "damaged/model.ckpt is not the file that this run wrote"),
     ("evaluate run lag=5", "only eval.lags and eval.sequences can be changed here"),
     ("evaluate run eval=null", "only eval.lags and eval.sequences can be changed here"),
     ("evaluate run eval.lags=abc", "eval.lags must be a list"),

@@ -23,7 +23,7 @@ from longlag.training.stop import terminated_like_ctrl_c
 
 EXTRAS = {"hydra/sweeper/optuna": "optuna"}  # what Hydra finds once an extra is installed
 FOR_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
-TEMPORARY = r"(?<![^/])\.\d+-"  # how the name of a file begins that is being written; see replacing
+TEMPORARY = r"(?<![^/])\.longlag-\d+-"  # how the name of a file begins that is being written; see replacing
 FULL_ERROR = "HYDRA_FULL_ERROR"
 USER_ERRORS = (
     *(ValueError, OSError, FloatingPointError, MemoryError),
