@@ -31,7 +31,6 @@ REFUSED = [
     "longlag.training.processes._rank",  # sets environment variables and calls a function
     "longlag.measure.cost._commit",  # runs git where it is told to
     "longlag.sweeps.clusters.needed",  # imports any module
-    "longlag.tasks.corpora.download",
     "longlag.tracking.wandb_runs.files_in",  # makes a folder
     "longlag.training.checkpoints.Checkpoints",
 ]
@@ -47,6 +46,7 @@ OF_ANOTHER_KIND = [
     ("longlag.models", CORE),
     ("longlag.tasks.task.Task", TASK),  # abstract
     ("longlag.tasks.task.classification", TASK),
+    ("longlag.tasks.corpora.download", TASK),
     ("longlag.tasks.copy.Copy.at_lag", TASK),
     ("longlag.tasks.text.corpora.download", TASK),
     ("longlag.lag_modes.Task", LAG_MODE),
