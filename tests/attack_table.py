@@ -43,7 +43,7 @@ OURS = {  # what functions of ours would do, and others
     "a pickle": {"_target_": "longlag.run.torch.load", "f": "evil.pickle", "weights_only": False},
     "through a module": {"_target_": "longlag.records.os.system", "command": "touch {outside}/hit"},
 }
-INSIDE = "not allowed among its arguments"
+INSIDE, UNKNOWN = "not allowed among its arguments", "there is no such setting"
 
 
 def filled(value: Any, place: Place) -> Any:
@@ -130,17 +130,18 @@ def rerun(place: Place) -> None:
 
 def configurations() -> list[Case]:
     places = ("model", "task", "optimizer", "lag_mode", "trainer", "logger")
+    inside = dict.fromkeys(places, INSIDE) | {"trainer": UNKNOWN}  # whose settings are known by name
     rows = [
         Case(f"YAML: {what} as {group}", EVIL, NO_TARGET, evil(as_yaml({group: node})))
         for (what, node), group in product(OURS.items(), places[:2])
     ]
     rows += [
         Case(f"YAML: {what} as {group}", EVIL, NO_TARGET, evil(as_yaml({group: OURS[what]})))
-        for group, what in product(places[2:5], ("an import", "a foreign class"))
+        for group, what in product(places[2:5], ("a foreign function", "a foreign class"))
     ]
     rows += [
-        Case(f"YAML: {what} inside {group}", EVIL, INSIDE, evil(as_yaml({group: nested(OURS[what], group)})))
-        for group, what in product(places, ("an import", "a folder"))
+        Case(f"YAML: {what} inside {group}", EVIL, said, evil(as_yaml({group: nested(OURS[what], group)})))
+        for (group, said), what in product(inside.items(), ("an import", "a folder"))
     ]
     rows += [Case(f"YAML: {what}", EVIL, "hydra.", evil(as_yaml(settings))) for what, settings in HYDRA.items()]
     core, above = {"_target_": "canary.Core"}, "../../../outside"
@@ -158,7 +159,7 @@ def configurations() -> list[Case]:
         "metrics elsewhere": (["logger.csv.name={outside}/made"], "not in the run's folder"),
         "metrics above": ([f"logger.csv.version={above}/made"], "not in the run's folder"),
         "a logger elsewhere": ([board], "logger"),
-        "callbacks of Lightning": ([f"+trainer.callbacks=[{saving}]"], INSIDE),
+        "callbacks of Lightning": ([f"+trainer.callbacks=[{saving}]"], UNKNOWN),
         "packages to look in": (["hydra.searchpath=[pkg://canary]"], "not in packages"),
         "a log elsewhere": (["hydra/job_logging=default", f"hydra.job.name={above}/log"], "hydra.job.name"),
         "a text that never ends": (["task=text", "task.corpus=/dev/zero"], "is a device"),

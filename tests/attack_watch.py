@@ -189,7 +189,8 @@ def door(command: tuple[str, ...]) -> None:
         importlib.import_module("longlag.cli").main()
     else:
         sys.argv = [f"{name}.py", *arguments]
-        runpy.run_path(str(ROOT / ("tools" if name == "keep" else "scripts") / f"{name}.py"), run_name="__main__")
+        folder = "tools" if name == "keep" else "scripts"
+        runpy.run_path(str(ROOT / folder / f"{name}.py"), run_name="__main__")
 
 
 def through(command: tuple[str, ...]) -> tuple[str, str]:

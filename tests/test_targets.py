@@ -47,6 +47,7 @@ OF_ANOTHER_KIND = [
     ("longlag.models", CORE),
     ("longlag.tasks.task.Task", TASK),  # abstract
     ("longlag.tasks.task.classification", TASK),
+    ("longlag.tasks.corpora.download", TASK),
     ("longlag.tasks.copy.Copy.at_lag", TASK),
     ("longlag.tasks.text.corpora.download", TASK),
     ("longlag.lag_modes.Task", LAG_MODE),

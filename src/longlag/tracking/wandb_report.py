@@ -20,8 +20,8 @@ SETTINGS = {"tags": [], "dir": "outputs", "mode": "online", "timeout": 60}
 PROTOCOL = (
     "All models of a seed see the same sequences. A run is solved when its validation accuracy reaches the task's "
     "threshold at two consecutive validations; stopping and the choice of weights look at validation alone, test "
-    "sequences are drawn after training. Accuracy is over the scored steps only. The gradient over distance is the norm "
-    "of the gradient of the loss at one scored step by what the core was given so many steps earlier."
+    "sequences are drawn after training. Accuracy is over the scored steps only. The gradient over distance is the "
+    "norm of the gradient of the loss at one scored step by what the core was given so many steps earlier."
 )
 
 
