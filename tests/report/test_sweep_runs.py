@@ -33,8 +33,13 @@ from torch import nn
 
 
 class Faulty(nn.GRU):
+    calls = 0
+
     def forward(self, x):
-        raise RuntimeError("a fault of the core")
+        self.calls += self.training  # each check works on a copy of its own
+        if self.calls > 3:
+            raise RuntimeError("a fault of the core")
+        return super().forward(x)[0]
 """
 YAML = "# @package _global_\nlr: 0.01\nmodel: {_target_: faulty.Faulty, hidden_size: 8, batch_first: true}\n"
 

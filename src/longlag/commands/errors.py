@@ -141,7 +141,6 @@ def errors_in_one_line() -> Iterator[None]:
     `HYDRA_FULL_ERROR=1` traces.
     """
     given, parse_error = os.environ.get(FULL_ERROR), ArgumentParser.error
-    os.environ[FULL_ERROR] = "1"  # Hydra then hands errors on to us instead of printing them
     ArgumentParser.error = _raise  # type: ignore[assignment]  # Hydra makes its own parser
     try:
         with terminated_like_ctrl_c():
@@ -159,6 +158,16 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(in_one_line(error, sys.argv[1:]))
     finally:
         ArgumentParser.error = parse_error  # type: ignore[method-assign]
+
+
+@contextmanager
+def hydra_raises() -> Iterator[None]:
+    """Hydra hands errors on to us instead of printing them."""
+    given = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
         os.environ.pop(FULL_ERROR)
         if given is not None:
             os.environ[FULL_ERROR] = given

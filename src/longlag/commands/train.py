@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """`python train.py …`, and the console command `longlag …`."""
-    with errors.errors_in_one_line(), guard.guarding():
+    with errors.errors_in_one_line(), errors.hydra_raises(), guard.guarding():
         if any(word.startswith("--e") for word in sys.argv[1:]):
             raise ValueError("--experimental-rerun would run what a pickle holds; resume=FOLDER goes on with a run")
         errors.check_choices(sys.argv[1:])

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from longlag.files import first_line, shown
 from longlag.sweeps.launcher import Cell, Failed, Sweep
 from longlag.sweeps.workers import blame, in_worker
+from longlag.training.stop import GRACE
 
 FOLDER = ".submitit"  # in the sweep's: what submitit keeps of its jobs
 SHARED = ("timeout_min", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb")  # by all its clusters
@@ -139,7 +140,7 @@ class SubmititLocal(Submitit):
         running = [job for job in jobs if not job.done()]
         for job in running:
             os.kill(int(job.job_id), signal.SIGTERM)
-        end = time.monotonic() + 30
+        end = time.monotonic() + GRACE + 10  # a job of several processes gives those GRACE, and then has to end itself
         while time.monotonic() < end and not all(job.done() for job in running):
             time.sleep(0.1)
         super().cancel(job for job in running if not job.done())

@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import signal
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import SimpleQueue, get_context
@@ -105,8 +106,9 @@ def _end(processes: Sequence[BaseProcess]) -> None:
         for process in alive:
             if process.pid:
                 os.kill(process.pid, signal.SIGINT)
+        end = time.monotonic() + GRACE  # of all together
         for process in alive:
-            process.join(GRACE)
+            process.join(max(0.0, end - time.monotonic()))
     finally:
         for process in alive:
             process.kill()
