@@ -4,44 +4,11 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two busy threads on two cores crawl
 
-import io
-import logging
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-import hydra
 import pytest
-from omegaconf import DictConfig
-
-from longlag.cli import main
-from longlag.settings import CONF
-
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
-
-
-def compose(*overrides: str) -> DictConfig:
-    """The configuration that the command line would compose."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("config", list(overrides))
-
-
-def train(folder: Path, *arguments: str) -> tuple[int, str]:
-    """`python train.py …` in a folder, in this process: its exit code and all it says."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["train.py", *arguments])
-        patch.setattr(logging.root, "handlers", [])  # Hydra sets logging up for a process of its own
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-            said.write("" if isinstance(stop.code, int) else f"{stop.code}\n")
-    return code, said.getvalue()
+from helpers.command import compose
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 import torch
-from test_learner import BATCH, SEED, fit
+from helpers.learning import BATCH, SEED, fit
 
 from longlag.lag_modes import Curriculum, Fixed, Uniform
 from longlag.measure.lags import over_lags

@@ -11,11 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import CONF
+from helpers.places import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
+from longlag.settings import CONF
+
 KEY = re.compile(r"^( *)([a-z]\w*): *(.*)$")
 COMMENT = re.compile(r"(^|\s)#")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import train
+from helpers.command import train
+from helpers.results import metrics, timeless
 from omegaconf import OmegaConf
-from test_checkpoints import metrics, timeless
 
 import longlag
 from longlag import records, resume

@@ -5,11 +5,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 
-ROOT = Path(__file__).parents[1] / "src"
-PACKAGE = ROOT / "longlag"
+SOURCE, TESTS = ROOT / "src", ROOT / "tests"
+PACKAGE = SOURCE / "longlag"
 MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")
 }
 RECORDS_ALONE = {"report", "records", "files", "settings"}  # import neither torch nor Lightning, not even in a function
@@ -58,3 +59,16 @@ def test_what_reads_records_needs_no_torch(name: str):
 def test_every_room_and_every_module_says_what_it_is_for():
     for module, path in MODULES.items():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), module
+
+
+def test_no_test_module_imports_another():
+    """What several of them need is in tests/helpers."""
+    modules = {path.stem for path in TESTS.rglob("test_*.py")}
+    for path in TESTS.rglob("*.py"):
+        assert not modules & {name.rpartition(".")[2] for name in imported(path)}, path
+
+
+def test_the_tests_of_a_room_are_in_a_folder_of_its_name():
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    folders = {path.name for path in TESTS.iterdir() if any(path.glob("test_*.py"))}
+    assert rooms <= folders <= rooms | {"docs"}

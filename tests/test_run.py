@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.results import repeatable, same, saved_weights
 
 import longlag
 from longlag import records, run
@@ -30,30 +31,6 @@ KEYS = {
     *("training_lags", "gradient_scalars", "data", "example", "learning_curve"),
     *("command", "best_step", "ended_by", "started", "ended", "sequences", "artifacts"),
 }
-TIMES = (
-    "seconds",
-    "validation_seconds",
-    "probe_seconds",
-    "check_seconds",
-    "test_seconds",
-    "tokens_per_second",
-    "peak_memory_bytes",
-    "computing_seconds",
-)
-
-
-def repeatable(record: records.Record) -> records.Record:
-    """What a second run of the same configuration must give again."""
-    kept = {key: value for key, value in record.items() if key not in ("environment", "started", "ended")}
-    return kept | {"cost": {key: value for key, value in record["cost"].items() if key not in TIMES}}
-
-
-def saved_weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / records.WEIGHTS, weights_only=True)["state_dict"]
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def raises(error: BaseException) -> Callable[..., None]:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import MODELS, TASKS, compose
+from helpers.command import MODELS, TASKS, compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 

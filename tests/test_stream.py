@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import MODELS, compose
+from helpers.command import MODELS, compose
 
 from longlag.assemble import make_network, make_task
 from longlag.lag_modes import Fixed, Uniform

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import compose
+from helpers.command import compose
 
 from longlag.assemble import make_network, make_task
 from longlag.measure.gates import has_gates, replay

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from test_scratch import CELLS, CLOSE, EXECUTIONS, STOCK, assert_same, everything, state_of
+from helpers.cells import CELLS, CLOSE, EXECUTIONS, STOCK, assert_same, everything, state_of
 from torch import Tensor
 
 from longlag.models.gru import GRU

@@ -6,7 +6,7 @@ roundings where the reference was lucky.
 
 import pytest
 import torch
-from test_scratch import CELLS, everything, state_of
+from helpers.cells import CELLS, everything, state_of
 from torch import Tensor
 
 from longlag.models.kernels import bptt

@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import compose
+from helpers.cells import CELLS, CLOSE, EXECUTIONS, STOCK, assert_same, everything, state_of
+from helpers.command import compose
 from torch import Tensor, nn
 
 from longlag.assemble import make_network, make_task
@@ -16,7 +17,7 @@ from longlag.models.gru import GRU
 from longlag.models.gru_scratch import GRUScratch
 from longlag.models.kernels import bptt
 from longlag.models.lstm import LSTM
-from longlag.models.lstm_1997 import LSTM1997, lstm_1997_step
+from longlag.models.lstm_1997 import lstm_1997_step
 from longlag.models.lstm_peephole import LSTMPeephole
 from longlag.models.lstm_scratch import LSTMScratch
 from longlag.models.network import Network
@@ -26,11 +27,7 @@ from longlag.models.scratch import Scratch
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
 
-STOCK = {LSTMScratch: nn.LSTM, GRUScratch: nn.GRU, RNNScratch: nn.RNN}
 CORE = {LSTMScratch: LSTM, GRUScratch: GRU, RNNScratch: RNN}
-CELLS = (*STOCK, LSTM1997, LSTMPeephole)
-EXECUTIONS = (("reference", "normal"), ("fused", "normal"), ("fused", "low"))
-CLOSE = {"rtol": 0.0, "atol": 1e-10}
 every_cell = pytest.mark.parametrize("make", CELLS)
 every_execution = pytest.mark.parametrize(("impl", "memory"), EXECUTIONS)
 
@@ -40,36 +37,6 @@ def _several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of few steps, the last one shorter, so that a short sequence has several."""
     monkeypatch.setattr(bptt, "ROWS", 12)
     torch.manual_seed(0)
-
-
-def state_of(core: nn.Module, batch: int) -> list[Tensor]:
-    """A random one, each part (layers, batch, hidden_size)."""
-    parts = 2 if isinstance(core, nn.LSTM) or getattr(core, "parts", 1) == 2 else 1
-    like = core.get_parameter("weight_hh_l0")
-    return [torch.randn(core.num_layers, batch, core.hidden_size, dtype=like.dtype) for _ in range(parts)]
-
-
-def everything(core: nn.Module, x: Tensor, state: list[Tensor]) -> dict[str, Tensor]:
-    """Outputs, final states and all gradients, of a loss that hangs on all outputs and states."""
-    x, state = (
-        x.clone(memory_format=torch.preserve_format).requires_grad_(),
-        [s.clone().requires_grad_() for s in state],
-    )
-    given = tuple(state) if len(state) > 1 else state[0]
-    outputs, end = core.unroll(x, given) if isinstance(core, Scratch) else core(x, given)
-    ends = [end] if isinstance(end, Tensor) else list(end)
-    generator = torch.Generator().manual_seed(1)
-    loss = sum((part * torch.randn(part.shape, generator=generator).to(part.dtype)).sum() for part in [outputs, *ends])
-    wanted = {"x": x} | {f"state {k}": part for k, part in enumerate(state)} | dict(core.named_parameters())
-    gradients = torch.autograd.grad(loss, list(wanted.values()))
-    found = {"outputs": outputs} | {f"end {k}": part for k, part in enumerate(ends)}
-    return found | {f"gradient of {name}": value for name, value in zip(wanted, gradients, strict=True)}
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], **close: float) -> None:
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, **close, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def pair(make: type[Scratch], layers: int, **options: str) -> tuple[nn.Module, Scratch]:

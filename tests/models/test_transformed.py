@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_scratch import CELLS, state_of
+from helpers.cells import CELLS, state_of
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.functional import hessian, hvp, jacobian, vhp

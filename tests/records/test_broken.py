@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import train
+from helpers.command import train
 from rich.console import Console
 
 import longlag

@@ -1,11 +1,11 @@
 """Identity: what makes two runs the same, and what does not, whichever settings are added later."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import compose
+from helpers.command import compose
+from helpers.places import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from longlag.records import identity
 from longlag.records.identity import MOVED, NEUTRAL, begun_hash, config_hash, flattened
 from longlag.settings import plain
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
+RESULTS = ROOT / "docs" / "results"
 CONFIG = plain(compose("model=lstm_scratch", "logger=csv"))
 COUNTS = sorted(  # every setting that the result depends on
     key

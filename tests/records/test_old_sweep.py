@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import train
+from helpers.command import train
 
 from longlag import records
 

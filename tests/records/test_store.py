@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import compose, train
+from helpers.command import compose, train
 from omegaconf import OmegaConf
 
 from longlag import records

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.places import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from longlag.records.upgrade import upgrade
 from longlag.report import table
 from longlag.report.groups import cells, find, names
 
-ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 EVERY = sorted(RESULTS.rglob(records.FILE))
 OLDEST = RESULTS / "gap" / "1_lstm_scratch_copy_lag1000_seed1"

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from made_up import failed, profile, run, untested
+from helpers.made_up import failed, profile, run, untested
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D

@@ -7,7 +7,7 @@ import sys
 from io import BytesIO
 
 import pytest
-from made_up import CONFIG
+from helpers.made_up import CONFIG
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 

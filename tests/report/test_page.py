@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_up import CONFIG, NO_STATE
+from helpers.made_up import CONFIG, NO_STATE
+from helpers.places import ROOT
 
 from longlag import records
 from longlag.report.groups import find
 from longlag.report.page import page
 
-ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 VOID = {"meta", "img", "br", "line", "path", "circle"}

@@ -1,7 +1,7 @@
 """Runs set against two sets of settings."""
 
 import pytest
-from made_up import failed, run
+from helpers.made_up import failed, run
 from rich.console import Console
 
 from longlag.report import pivot

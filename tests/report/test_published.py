@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import compose
-from made_up import failed, run
+from helpers.command import compose
+from helpers.made_up import failed, run
+from helpers.places import ROOT
 
 from longlag import records
 from longlag.instantiate import TASK, build
@@ -18,7 +19,6 @@ from longlag.report.published import AGREES, BETTER, DIFFERS, FAILED, NOT_RUN, P
 from longlag.settings import check, plain
 from longlag.sweeps import published_runs
 
-ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results" / "published"
 NAMES = sorted(path.stem for path in published_runs.PRESETS.glob("*.yaml"))
 STATED = {

@@ -4,7 +4,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from made_up import CONFIG
+from helpers.made_up import CONFIG
 from rich.console import Console, RenderableType
 
 from longlag import records

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import wandb
-from conftest import train
-from made_up import failed, run, untested
+from helpers.command import train
+from helpers.made_up import failed, run, untested
+from helpers.wandb_files import offline_runs, sent_later
+from helpers.wandb_stub import Sent, Server
 from omegaconf import DictConfig, OmegaConf
-from wandb_files import offline_runs, sent_later
-from wandb_stub import Sent, Server
 
 from longlag import records
 from longlag.sweeps.launcher import track

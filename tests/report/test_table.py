@@ -9,15 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_up import failed, run, untested
+from helpers.made_up import failed, run, untested
+from helpers.places import ROOT
 from rich.console import Console, RenderableType
 
 from longlag import records
 from longlag.report import table
 from longlag.report.statistics import Estimate, success_rate
 from longlag.report.table import Change
-
-ROOT = Path(__file__).parents[2]
 
 
 def csv_rows(rows: list[table.Row]) -> list[dict[str, str]]:

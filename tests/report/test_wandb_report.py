@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import wandb
-from made_up import failed, run
-from wandb_stub import ENTITY, Sent, Server
+from helpers.made_up import failed, run
+from helpers.wandb_stub import ENTITY, Sent, Server
 
 from longlag.tracking import wandb_report
 

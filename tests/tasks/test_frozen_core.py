@@ -5,7 +5,7 @@ Copy's own test has more of it. In sine and text the last inputs, which every st
 
 import pytest
 import torch
-from conftest import compose
+from helpers.command import compose
 from torch import Tensor, nn
 
 from longlag.assemble import make_task

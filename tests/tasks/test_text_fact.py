@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import compose
+from helpers.command import compose
 
 from longlag.assemble import make_task
 from longlag.tasks.task import Batch

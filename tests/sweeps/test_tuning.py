@@ -1,0 +1,226 @@
+"""Equal tuning: who wins, what is refused, and that no test data are drawn before all is chosen."""
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from helpers.command import compose, train
+from omegaconf import OmegaConf
+
+from longlag import records
+from longlag.stream import Seeds
+from longlag.sweeps.tuning import choose
+from longlag.sweeps.tuning_score import tuning_score
+
+SMALL = ("trainer=cpu", "lag=5", "max_steps=4", "validation.every=2", "validation.sequences=16", "model.hidden_size=8")
+TUNE = ("experiment=tune", "task=copy", *SMALL, "hydra.sweep.dir=sweep", "tune.to=mine/tuned")
+HERE = ("hydra/launcher=in_process", "logger=none")
+
+
+def trial(model: str, score: float | None, /, seed: int = 0, lag: int = 100, **settings: Any) -> records.Record:
+    """A run that was tried, with this score; None: one that failed."""
+    config = OmegaConf.to_container(compose(f"lag={lag}", f"seed={seed}", "max_steps=10", "batch_size=4"), resolve=True)
+    config |= settings
+    curve = [{"step": 10, "accuracy": score, "loss": 1.0}]
+    status = "failed" if score is None else "finished"
+    return records.new(config, model, "copy") | {"status": status, "learning_curve": curve}
+
+
+def test_the_best_mean_over_lags_and_seeds_wins():
+    scores = {0.01: (0.9, 0.2), 0.03: (0.6, 0.6), 0.1: (0.5, 0.6)}
+    for where in ("seed", "lag"):
+        runs = [trial("lstm", score, lr=lr, **{where: 3 + at}) for lr in scores for at, score in enumerate(scores[lr])]
+        tuning = choose(runs, ["lr"])["lstm"]
+        assert [one.settings for one in tuning.tried] == [{"lr": 0.03}, {"lr": 0.01}, {"lr": 0.1}]
+        assert [one.score for one in tuning.tried] == pytest.approx([0.6, 0.55, 0.55])
+        assert tuning.tried[1].runs == [0.9, 0.2]
+        assert (tuning.trials, tuning.lags if where == "lag" else tuning.seeds) == (6, [3, 4])
+
+
+@pytest.mark.parametrize("values", [(0.03, 0.001, 0.01), (0.001, 0.01, 0.03)])
+def test_of_equals_the_smallest_wins(values: tuple[float, ...]):
+    tuning = choose([trial("lstm", 0.7, lr=lr) for lr in values], ["lr"])["lstm"]
+    assert [one.settings["lr"] for one in tuning.tried] == [0.001, 0.01, 0.03]
+
+
+def test_several_settings_dotted_and_of_any_kind():
+    kinds = [(clip, init) for clip in (None, 1.0) for init in ("torch", "chrono")]
+    scores = [0.9, 0.1, 0.1, 0.1]
+    runs = [
+        trial("lstm", score, trainer={"gradient_clip_val": clip}, model={"init": init})
+        for score, (clip, init) in zip(scores, kinds, strict=True)
+    ]
+    first, *rest = choose(runs, ["trainer.gradient_clip_val", "model.init"])["lstm"].tried
+    assert first.settings == {"trainer.gradient_clip_val": None, "model.init": "torch"}
+    assert len(rest) == 3
+
+
+def test_a_run_that_diverged_is_a_trial_and_scores_nothing():
+    lost = trial("lstm", 0.9, lr=1.0) | {"status": "diverged"}
+    first, last = choose([lost, trial("lstm", 0.2, lr=0.1)], ["lr"])["lstm"].tried
+    assert (first.settings, last) == ({"lr": 0.1}, ({"lr": 1.0}, [0.0]))
+
+
+def test_each_model_has_its_own():
+    found = choose(
+        [trial(m, s, lr=lr) for m, lr, s in [("a", 1, 0.1), ("a", 2, 0.2), ("b", 1, 0.2), ("b", 2, 0.1)]], ["lr"]
+    )
+    assert {model: tuning.tried[0].settings["lr"] for model, tuning in found.items()} == {"a": 2, "b": 1}
+
+
+def test_trials_that_are_not_equal_are_refused():
+    runs = [trial("lstm", 0.5, lr=0.1), trial("lstm", 0.5, lr=0.2), trial("gru", 0.5, lr=0.1)]
+    with pytest.raises(ValueError, match=r"the trials are not equal, in number \(gru 1, lstm 2\) or in lags and seeds"):
+        choose(runs, ["lr"])
+    with pytest.raises(ValueError, match="in lags and seeds"):
+        choose([trial("lstm", 0.5, lr=0.1, seed=0), trial("lstm", 0.5, lr=0.2, seed=1)], ["lr"])
+    with pytest.raises(ValueError, match="lstm at lag 100, seed 0 has not finished"):
+        choose([trial("lstm", None, lr=0.1)], ["lr"])
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The splits that numbers are drawn for, and where training ends, in order."""
+    log: list[str] = []
+    generator, fit = Seeds.generator, pl.Trainer.fit
+
+    def told(seeds: Seeds, split: str, *key: int) -> Any:
+        log.append(split)
+        return generator(seeds, split, *key)
+
+    def fitted(*arguments: Any, **named: Any) -> None:
+        fit(*arguments, **named)
+        log.append("trained")
+
+    monkeypatch.setattr(Seeds, "generator", told)
+    monkeypatch.setattr(pl.Trainer, "fit", fitted)
+    return log
+
+
+@pytest.mark.parametrize("task", ["copy", "sine", "text"])
+def test_without_test_sequences_no_test_data_are_drawn(task: str, drawn: list[str], run_small: Callable):
+    _, record = run_small("eval.sequences=0", f"task={task}")
+    assert {"lag", "train", "val", "trained"} == set(drawn)
+    assert (record["status"], record["test"], record["lag_curve"], record["example"]) == ("finished", {}, [], {})
+    assert record["learning_curve"]
+    assert record["gradient"]
+
+
+def test_otherwise_they_are_drawn_after_training(drawn: list[str], run_small: Callable):
+    run_small("task=sine")
+    assert not {"test", "example"} & set(drawn[: drawn.index("trained")])
+    assert {"test", "example"} <= set(drawn[drawn.index("trained") :])
+
+
+def test_a_tuning_from_end_to_end(drawn: list[str], tmp_path: Path):
+    """Two models, two learning rates, of which one diverges, two seeds; then a run with what was chosen."""
+    code, said = train(tmp_path, *TUNE, *HERE, "model=lstm,rnn", "lr=0.01,3e37", "seed=0,1")
+    assert code == 0, said
+    assert set(drawn) == {"lag", "train", "val", "trained"}
+    assert "[8 of 8 cells, 4 failed]" in said
+    assert said.count("│ 0.01 ") == said.count(" chosen") == 2
+    assert "tuned        mine/tuned/copy.yaml" in said
+    assert (tmp_path / "sweep" / "report.html").exists()
+    tuned = OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml")
+    assert tuned.models == {"lstm": {"lr": 0.01}, "rnn": {"lr": 0.01}}
+    assert [one.score for one in tuned.how.rnn.scores][1:] == [0.0]
+    assert (tuned.how.lstm.trials, tuned.how.lstm.lags, tuned.how.lstm.seeds) == (4, [5], [0, 1])
+    command = ("python train.py", *TUNE[:-2], *HERE, "model=lstm,rnn", "lr=0.01,3e37", "seed=0,1")
+    assert set(tuned.how.lstm.command.split()) == set(" ".join(command).split())
+    for path in (tmp_path / "sweep").glob("*/record.json"):
+        record = json.loads(path.read_text())
+        assert not {"tune", "tuned"} & set(record["config"])
+        assert record["test"] == {}
+    (tmp_path / "mine" / "tuned" / "copy.yaml").rename(tmp_path / "mine" / "tuned" / "mine.yaml")
+    code, said = train(tmp_path, "--config-dir", "mine", "tuned=mine", *SMALL, "logger=none", "hydra.run.dir=run")
+    assert code == 0, said
+    assert records.read(tmp_path / "run")["config"]["lr"] == 0.01
+    assert "test" in drawn
+
+
+def test_nothing_is_written_where_a_trial_failed(tmp_path: Path):
+    code, said = train(tmp_path, *TUNE, *HERE, "model=lstm", "lr=0.01,0.02", "seed=0", "model.dropout=0,0.5")
+    assert code == 1
+    assert "differ in nothing of tune.over=['lr']: all that is tuned must stand there" in said
+    code, said = train(tmp_path, *TUNE, *HERE, "model=lstm", "lr=0.01", "seed=0", "lag=5,1")  # copy wants 2
+    assert code == 1
+    assert "nothing is tuned: not all trials finished" in said
+    assert "1 of 2 runs did not finish" in said
+    assert list((tmp_path / "mine" / "tuned").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("eval.sequences=16",), "a tuning draws no test data: leave eval.sequences at 0"),
+        (("tune.over=[lr,model.nonsense]",), "tune.over: model=lstm has no setting model.nonsense"),
+        (("tune.over=lr",), "tune.over must be a list of settings, such as [lr,model.init], got lr"),
+        (("tune.over=[]",), "tune.over must be a list of settings, such as [lr,model.init], got []"),
+        (("tune.to=file/tuned",), "file/tuned cannot be made (Not a directory); tune.to=FOLDER writes elsewhere"),
+    ],
+)
+def test_refused_before_anything_is_run(tmp_path: Path, given: tuple[str, ...], said: str):
+    (tmp_path / "file").touch()
+    code, words = train(tmp_path, *TUNE, *HERE, "model=lstm", "lr=0.01,0.02", "seed=0", *given)
+    assert (code, words) == (1, f"longlag: {said}\n")
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_a_tuning_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def stopping(*_: Any, **__: Any) -> Iterator[None]:
+        raise KeyboardInterrupt
+
+    grid = (*TUNE, *HERE, "model=lstm", "lr=0.01,0.02", "seed=0")
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.Trainer, "fit", stopping)
+        code, said = train(tmp_path, *grid)
+    assert code == 130
+    assert "tuned" not in said.replace("mine/tuned", "")
+    assert list((tmp_path / "mine" / "tuned").iterdir()) == []
+    code, said = train(tmp_path, "resume=sweep")
+    assert (code, "tune.to says where files go; give it again, beside resume=sweep" in said) == (1, True)
+    code, said = train(tmp_path, "resume=sweep", "tune.to=mine/tuned")
+    assert code == 0, said
+    assert "resume" not in OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").how.lstm.command
+    code, said = train(tmp_path, "resume=sweep", "tune.to=mine/tuned", "lr=0.01,0.02,0.03")
+    assert code == 0, said
+    assert OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").how.lstm.trials == 3
+
+
+def test_the_experiment_gives_all_models_of_the_gap_the_same_trials():
+    params = {name: compose_sweep(name) for name in ("gap", "tune")}
+    assert set(params["tune"]["model"].split(",")) == set(params["gap"]["model"].split(","))
+    assert len(params["tune"]["lr"].split(",")) == 4
+    assert compose("experiment=tune", "lag=100").eval.sequences == 0
+
+
+def compose_sweep(experiment: str) -> dict[str, str]:
+    from longlag.settings import CONF
+
+    return OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+
+
+@pytest.mark.skipif(
+    find_spec("hydra_plugins.hydra_optuna_sweeper") is None,
+    reason="needs the extra optuna: pip install 'longlag[optuna]'",
+)
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_optuna_chooses_by_the_same_score(tmp_path: Path):
+    options = ("hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2", *HERE)
+    of_optuna = ("experiment=tune_optuna", *TUNE[1:])
+    code, said = train(tmp_path, *of_optuna, "model=lstm,rnn", *options)
+    assert code == 1
+    assert "longlag: model=lstm,rnn: this sweeper would tune that, too; give a single value\n" in said
+    for model in ("lstm", "rnn"):
+        code, said = train(tmp_path, *of_optuna, f"model={model}", f"hydra.sweep.dir={model}", *options)
+        assert code == 0, said
+        assert said.count("tuned on copy") == 1  # after the last trial
+    how = OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").how
+    assert {model: (one.trials, len(one.scores)) for model, one in how.items()} == {"lstm": (3, 3), "rnn": (3, 3)}
+    found = [records.read(path.parent) for path in (tmp_path / "rnn").glob("*/record.json")]
+    assert max(map(tuning_score, found)) == pytest.approx(how.rnn.scores[0].score, abs=1e-4)
