@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 
 from longlag.report.statistics import (
-    Comparison,
     Estimate,
     accuracy_horizon,
-    improvement,
-    interquartile_mean,
     mean,
     median,
     median_to_solve,
@@ -77,40 +74,16 @@ def test_mean_interval_of_many_values_is_the_normal_one():
     assert mean(values) == estimate
 
 
-def test_interquartile_mean_forgets_the_extremes():
-    estimate = interquartile_mean([0.0, 0.5, 0.6, 1.0])
-    assert estimate.value == pytest.approx(0.55)
-    assert estimate.low <= estimate.value <= estimate.high
-    assert interquartile_mean([-99.0, 0.5, 0.6, 99.0]).value == pytest.approx(0.55)
-
-
 def test_median_lies_among_its_values():
     assert median([9.0, 1.0, 2.0]) == Estimate(2.0, 1.0, 9.0, 3)
     assert median([0, 0, 0, 100]).value == 0
     assert median([10, 20]).value == 15
 
 
-@pytest.mark.parametrize("estimate", [mean, interquartile_mean, median])
+@pytest.mark.parametrize("estimate", [mean, median])
 def test_seeds_that_agree_and_a_single_seed(estimate):
     assert estimate([0.7, 0.7, 0.7]) == Estimate(pytest.approx(0.7), pytest.approx(0.7), pytest.approx(0.7), 3)
     assert estimate([0.7]) == Estimate(pytest.approx(0.7), None, None, 1)
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "probability"),
-    [([1.0, 2.0], [0.0], 1.0), ([0.0], [1.0, 2.0], 0.0), ([1.0], [1.0], 0.5), ([3.0, 1.0], [2.0], 0.5)],
-)
-def test_few_seeds_have_a_probability_and_no_p_value(ours, theirs, probability):
-    assert improvement(ours, theirs) == Comparison(probability, None)
-    assert improvement([1.0] * 9, [0.0] * 4).p_value is None
-
-
-def test_five_seeds_that_are_all_better_are_the_most_extreme_of_252_orders():
-    assert improvement([6, 7, 8, 9, 10], [1, 2, 3, 4, 5]) == Comparison(1.0, pytest.approx(2 / 252))
-
-
-def test_equal_sets_are_no_improvement():
-    assert improvement([0.5] * 6, [0.5] * 6) == Comparison(0.5, pytest.approx(1.0))
 
 
 def test_accuracy_horizon():
@@ -120,7 +93,7 @@ def test_accuracy_horizon():
     assert accuracy_horizon({"lag_curve": []}) is None
 
 
-@pytest.mark.parametrize("statistic", [success_rate, median_to_solve, mean, interquartile_mean, median])
+@pytest.mark.parametrize("statistic", [success_rate, median_to_solve, mean, median])
 def test_nothing_has_no_statistics(statistic):
     with pytest.raises(ValueError, match="no runs"):
         statistic([])

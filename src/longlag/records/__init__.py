@@ -1,6 +1,6 @@
-"""One row per run: `record.json`. What it holds, what makes two runs the same, how it is read and written.
+"""The record of a run, `record.json`: its schema, the identity of a run, and how records are read and written.
 
-Reads every record that was ever written as one of today (`upgrade`), and needs no torch.
+Records of every earlier schema are read as records of the current one (`upgrade`). Needs no torch.
 """
 
 from longlag.records.identity import begun_hash, config_hash

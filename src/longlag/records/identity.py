@@ -1,13 +1,14 @@
-"""Which settings make a run. Two runs of one identity differ at most in where and how fast they ran. Needs no torch.
+"""The identity of a run: the settings that determine its results. Needs no torch.
 
-This is the only place that says so: it serves the hash of a record, resuming, grouping, tuning, the search for memory
-horizons and the runs held against published values. The rules:
+Two runs with the same identity may differ only in where they ran and how fast. All code that compares runs uses this
+module: the hash of a record, resuming, grouping, tuning, the search for memory horizons and the comparison with
+published values. The rules:
 
-- A setting that is null, or at the value at which it does nothing (`NEUTRAL`), is as good as absent. So a setting that
-  is added tomorrow leaves the identity of every stored run as it is.
-- 0 and 0.0 are one value.
-- Where a run computes, how fast, and who is told about it (`NOT_OF_THE_RUN`) does not count.
-- A class counts by the name under which it was stored first (`MOVED`), wherever it is defined today.
+- A setting that is null, or has the value at which it does nothing (`NEUTRAL`), counts as absent. A setting that is
+  added to longlag later therefore does not change the identity of stored runs.
+- 0 and 0.0 are the same value.
+- Where a run computes, how fast, and where its metrics are logged (`NOT_OF_THE_RUN`) does not count.
+- A class counts under the name with which it was first stored (`MOVED`), wherever it is defined now.
 """
 
 import hashlib
@@ -17,10 +18,10 @@ from typing import Any
 
 TARGET = "_target_"
 NOT_OF_THE_RUN = ("logger", "published", "runtime", "trainer", "resume", "tune")
-OF_THE_TRAINER = ("trainer.precision", "trainer.gradient_clip_val")  # what counts of it all the same
-HOW_FAST = ("model.impl", "model.memory")  # of our own cores: the same equations by another way
+OF_THE_TRAINER = ("trainer.precision", "trainer.gradient_clip_val")  # they change the results, so they count
+HOW_FAST = ("model.impl", "model.memory")  # in our own cores these only choose how the same equations are computed
 OUR_CORES = "longlag.models."
-NEUTRAL: dict[str, Any] = {  # a run without the setting is as one with this value
+NEUTRAL: dict[str, Any] = {  # a run without the setting is the same as a run with this value
     "stream": 1,
     "tuned": "none",
     "lr_schedule": "constant",
@@ -29,18 +30,18 @@ NEUTRAL: dict[str, Any] = {  # a run without the setting is as one with this val
     "trainer.precision": "32-true",
 }
 SYNONYMS = {("trainer.precision", "32"): "32-true", ("trainer.precision", "64"): "64-true"}
-MOVED = {  # a class as it was stored first, and where it is now: an entry for every class that was moved
+MOVED = {  # from the name under which a class was first stored to its current name; one entry for each moved class
     "longlag.tracking.Wandb": "longlag.tracking.logger.Wandb",
 }
 SEED, STREAM = "seed", "stream"
 
 
 def identity(config: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
-    """The settings that make a run, by dotted name.
+    """The settings that identify a run, by dotted name.
 
     Args:
-        config: all settings of the run, resolved and plain.
-        without: names that are not to count here.
+        config: all settings of the run as plain values, interpolations resolved.
+        without: dotted names of settings to leave out.
     """
     flat = flattened(config)
     ours = str(flat.get(f"model.{TARGET}", "")).startswith(OUR_CORES)
@@ -55,33 +56,33 @@ def identity(config: Mapping[str, Any], without: Collection[str] = ()) -> dict[s
 
 
 def config_hash(config: Mapping[str, Any], without: Collection[str] = ()) -> str:
-    """The name of an identity: 16 hexadecimal digits."""
+    """The hash of the identity: the first 16 hexadecimal digits of its SHA-256."""
     text = json.dumps(identity(config, without), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def begun_hash(config: Mapping[str, Any]) -> str:
-    """The name of a run among those begun already: whichever version of the streams it was begun with goes on."""
+    """The hash by which a stored run is found to resume it. The stream version is left out: the stored one is kept."""
     return config_hash(config, without=(STREAM,))
 
 
 def group(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs have in common that differ in their seed alone (and in the version of the streams)."""
+    """The settings that all runs of a group share: the identity without the seed and the stream version."""
     return identity(config, without=(SEED, STREAM))
 
 
 def neutral(key: str) -> Any:
-    """The value at which a setting does nothing, as `identity` leaves it out; None where null alone does."""
+    """The value at which a setting does nothing, so that `identity` leaves it out; None if there is no such value."""
     return NEUTRAL.get(key)
 
 
 def where_it_is(target: str) -> str:
-    """The name of a class today, by any name that a stored configuration has for it."""
+    """The current name of a class, given any name that a stored configuration uses for it."""
     return MOVED.get(target, target)
 
 
 def where_it_was(target: str) -> str:
-    """The name under which a class was stored first."""
+    """The name under which a class was first stored, given any of its names."""
     return next((first for first, now in MOVED.items() if now == where_it_is(target)), target)
 
 
@@ -94,7 +95,7 @@ def flattened(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def one_number(value: Any) -> Any:
-    """The same value for 0 and 0.0, in lists too."""
+    """The value with whole floats as integers, in lists too, so that 0 and 0.0 have the same JSON text."""
     if isinstance(value, list | tuple):
         return [one_number(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -103,8 +104,9 @@ def one_number(value: Any) -> Any:
 def differing(identities: Iterable[Mapping[str, Any]]) -> list[str]:
     """The settings that are not the same in all of them, sorted."""
     every = list(identities)
+    # Values are compared as JSON text, because 1 == True in Python.
     keys = {key for one in every for key in one}
-    return sorted(key for key in keys if len({json.dumps(one.get(key)) for one in every}) > 1)  # 1 is not True
+    return sorted(key for key in keys if len({json.dumps(one.get(key)) for one in every}) > 1)
 
 
 def _canonical(key: str, value: Any) -> Any:

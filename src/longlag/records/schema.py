@@ -1,20 +1,20 @@
-"""The record of a run, key by key. `docs/record.schema.json` is made of it (tools/schema.py).
+"""The keys of a run's record, with their types and meanings. `tools/schema.py` makes `docs/record.schema.json` of them.
 
-Schema 2. Every number says its unit; `None` (null) stands for what could not be measured or does not apply. Keys may be
-added freely: a reader keeps what it does not know. A key is renamed, or given another meaning, only with a higher
-`SCHEMA` and a step in `upgrade.py`.
+The description of each number names its unit. `None` (null in JSON) means that a value could not be measured or does
+not apply. New keys may be added freely, since a reader keeps keys that it does not know. To rename a key or change its
+meaning, raise `SCHEMA` and add a step to `upgrade.py`.
 """
 
 from typing import (
     Annotated,
     Any,
     Literal,
-    NotRequired,  # typing's has no room for pydantic's settings before Python 3.12
+    NotRequired,
     TypeVar,
 )
 
 from annotated_types import Ge, Interval
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # before Python 3.12 pydantic does not accept the one in typing
 
 SCHEMA: Literal[2] = 2
 
@@ -26,7 +26,7 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def checked(kind: Kind) -> Kind:
-    """How a dictionary of this kind is checked when it is read: by type, without conversions, more keys allowed."""
+    """Set how pydantic validates this dictionary type: strict types without conversion, unknown keys allowed."""
     settings = {"strict": True, "extra": "allow", "allow_inf_nan": False, "use_attribute_docstrings": True}
     setattr(kind, "__pydantic_config__", settings)  # noqa: B010  (a dictionary type declares no attributes)
     return kind
@@ -34,16 +34,16 @@ def checked(kind: Kind) -> Kind:
 
 @checked
 class Budget(TypedDict):
-    """What ends the training beside `max_steps`, and how wide the network is."""
+    """Limits of the training besides `max_steps`, and the parameters that set the width of the network."""
 
     sequences: AtLeastOne | None
-    """Training sequences at most."""
+    """Largest number of training sequences."""
     seconds: float | None
-    """Seconds at most: computing seconds on a CPU, wall seconds elsewhere."""
+    """Longest training time: computing seconds on a CPU, wall seconds elsewhere."""
     give_up_at: float | None
-    """Share of the budget at which a run ends that is no better than the memoryless baseline."""
+    """Share of the budget after which a run ends early if it has not beaten the memoryless baseline."""
     parameters: AtLeastOne | None
-    """Trainable parameters of the whole network that the width was chosen for."""
+    """Trainable parameters of the whole network that the width is chosen to match."""
 
 
 @checked
@@ -53,7 +53,7 @@ class Validation(TypedDict):
     every: AtLeastOne
     """Optimiser steps between validations."""
     sequences: AtLeastOne
-    """Validation sequences, the same ones each time."""
+    """Number of validation sequences; all validations use the same ones."""
 
 
 @checked
@@ -61,7 +61,7 @@ class Evaluation(TypedDict):
     """What a run is tested on."""
 
     lags: list[AtLeastOne] | None
-    """Lags to test at; null: the default ones."""
+    """Lags to test at; null: the default lags."""
     sequences: Count
     """Test sequences at each lag; 0: no test."""
 
@@ -71,40 +71,40 @@ class TaskSettings(TypedDict):
     """The task: its class, the lag, and its own settings."""
 
     solved_at: NotRequired[float | None]
-    """Validation accuracy that counts as solved; null or absent: nothing does."""
+    """Validation accuracy that counts as solved; null or absent: the task is never solved."""
 
 
 @checked
 class Configuration(TypedDict):
-    """What was asked for, as `conf/` and the command line composed it; interpolations resolved, but for `${oc.env:…}`
-    where a run does not depend on it.
+    """All settings, composed from `conf/` and the command line. Interpolations are resolved, except `${oc.env:…}` in
+    settings that the run does not depend on.
 
-    Groups hold the settings of their YAML file; `_target_` names a class.
+    Each config group holds the settings of its YAML file; `_target_` names a class.
     """
 
     lag: AtLeastOne
     """Steps between showing an item and asking for it."""
     seed: Count
-    """Of the weights and of every batch."""
+    """Random seed of the initial weights and of every batch."""
     stream: AtLeastOne
     """Version of the random streams that batches are drawn from; see `longlag.stream`."""
     batch_size: AtLeastOne
-    """Sequences in an optimiser step."""
+    """Sequences for each optimiser step."""
     max_steps: AtLeastOne
-    """Optimiser steps at most."""
+    """Largest number of optimiser steps."""
     lr: float
     """Learning rate."""
     model: dict[str, Any]
     """The core."""
     task: TaskSettings
     lag_mode: dict[str, Any]
-    """The lag of the training sequences."""
+    """How the lag of the training sequences is chosen."""
     optimizer: dict[str, Any]
     """The optimiser."""
     trainer: dict[str, Any]
-    """Where and in which precision the run computes."""
+    """Device and numerical precision."""
     logger: dict[str, Any]
-    """Where the metrics go."""
+    """Where the metrics are logged."""
     runtime: dict[str, Any]
     """Threads, allocator, checkpoints."""
     validation: Validation
@@ -116,12 +116,12 @@ class Configuration(TypedDict):
 
 @checked
 class Stage(TypedDict):
-    """From which training batch on which lag is trained."""
+    """A stage of the training: its first batch and its largest lag."""
 
     batch: Count
-    """Number of the global batch."""
+    """Number of the first global batch of the stage."""
     lag: AtLeastOne
-    """Largest lag of the batches from there on."""
+    """Largest lag of the batches from this one on."""
 
 
 @checked
@@ -138,7 +138,7 @@ class Validated(TypedDict):
 
 @checked
 class Test(TypedDict, total=False):
-    """The test at the trained lag, with the weights of the best validation; empty where a run was not tested.
+    """The test at the trained lag, with the weights of the best validation; empty if the run was not tested.
 
     A task adds its own measures, and for some of them `NAME_by_position`, a list with an entry for each scored step.
     """
@@ -177,39 +177,39 @@ class LagPoint(TypedDict):
 
 @checked
 class GradientPoint(TypedDict):
-    """How much gradient reaches back over one distance."""
+    """The size of the gradient at one distance."""
 
     step: Count
     """Optimiser step of the training at which it was measured."""
     distance: Count
     """Steps back from the scored step."""
     log10_norm: float | None
-    """log10 of the mean norm of dL/de, e being the encoder's output; null: zero."""
+    """log10 of the mean norm of dL/de, where e is the output of the encoder; null: the norm is zero."""
     log10_state_norm: NotRequired[float | None]
-    """The same of the gradient in the recurrent state; absent where the core has none."""
+    """The same for the gradient with respect to the recurrent state; absent if the core has none."""
 
 
 @checked
 class GradientScalars(TypedDict):
-    """What the gradient over distance comes to, from distance 0 to the lag."""
+    """Summary numbers of the gradient over the distances from 0 to the lag."""
 
     step: Count
     """Optimiser step of the training at which it was measured."""
     decades_per_step: float | None
-    """By how many powers of ten it falls with each step of distance."""
+    """Powers of ten by which the gradient falls with each step of distance."""
     half_life: float | None
-    """Steps of distance over which it halves; null where it does not fall."""
+    """Steps of distance over which the gradient halves; null if it does not fall."""
     horizon: Count | None
-    """Largest distance at which it is at least a thousandth of that at distance 0."""
+    """Largest distance at which the gradient is at least a thousandth of that at distance 0."""
     log10_over_lag: float | None
     """log10 g(lag) / g(0)."""
     state_log10_over_lag: float | None
-    """The same of the gradient in the recurrent state; null where the core has none."""
+    """The same for the gradient with respect to the recurrent state; null if the core has none."""
 
 
 @checked
 class Cost(TypedDict, total=False):
-    """What the run took; empty where it never began."""
+    """The cost of the run; empty if training never began."""
 
     parameters: Count
     """Trainable parameters of the whole network."""
@@ -218,17 +218,17 @@ class Cost(TypedDict, total=False):
     head_parameters: Count | None
     """Trainable parameters of the head."""
     hidden_size: AtLeastOne
-    """Width that `budget.parameters` led to."""
+    """Width chosen to match `budget.parameters`."""
     feed_forward_size: AtLeastOne
-    """Width of the feed-forward blocks that `budget.parameters` led to."""
+    """Width of the feed-forward blocks chosen to match `budget.parameters`."""
     steps: Count
     """Optimiser steps taken."""
     sequences: Count
     """Training sequences seen."""
     seconds: Seconds
-    """Wall seconds of training, validations included."""
+    """Wall seconds of training, including validation."""
     computing_seconds: Seconds | None
-    """CPU seconds of the training thread; wall seconds where it does not compute on a CPU."""
+    """CPU seconds of the training thread; wall seconds if the run does not compute on a CPU."""
     validation_seconds: Seconds
     """Wall seconds of validation."""
     probe_seconds: Seconds
@@ -240,12 +240,12 @@ class Cost(TypedDict, total=False):
     tokens_per_second: float | None
     """Time steps of training sequences per second of training steps."""
     peak_memory_bytes: Count | None
-    """Largest memory: of the process on a CPU, allocated on a GPU."""
+    """Peak memory in bytes: of the process on a CPU, allocated by it on a GPU."""
 
 
 @checked
 class Sequences(TypedDict):
-    """How many sequences stand behind the numbers of one kind."""
+    """Number of sequences behind the results of each kind."""
 
     validation: Count
     """Behind each point of `learning_curve`."""
@@ -257,24 +257,24 @@ class Sequences(TypedDict):
 
 @checked
 class Artifact(TypedDict):
-    """A file that the run left beside its record."""
+    """A file that the run wrote beside its record."""
 
     file: str
-    """Its name, relative to the record."""
+    """Path of the file, relative to the record."""
     sha256: str
-    """Of its bytes, in hexadecimal digits."""
+    """SHA-256 of the file, in hexadecimal digits."""
 
 
 @checked
 class Record(TypedDict):
-    """One training run: what was asked for, how it ended, and all that was measured."""
+    """One training run: its settings, how it ended, and everything that was measured."""
 
     schema: Literal[2]
     """Version of this description."""
     status: Status
-    """How the run ended; `interrupted` also while it is going on."""
+    """How the run ended; also `interrupted` while it is running."""
     error: str | None
-    """Why it did not finish."""
+    """Why the run did not finish; null if it finished."""
     model: str
     """Name of the model's YAML file."""
     task: str
@@ -285,13 +285,13 @@ class Record(TypedDict):
     """As in `config`."""
     config: Configuration
     config_hash: str
-    """Names the identity of the run: 16 hexadecimal digits (see `longlag.records.identity`)."""
+    """Hash of the identity of the run: 16 hexadecimal digits (see `longlag.records.identity`)."""
     command: str | None
-    """The command that makes this run by itself."""
+    """The command that repeats this run alone."""
     started: str | None
-    """When the run was begun first: wall clock, UTC, ISO 8601. null in records of before schema 2."""
+    """When the run first began: wall clock, UTC, ISO 8601; null in records older than schema 2."""
     ended: str | None
-    """When this record was written last."""
+    """When the run last ended, in the form of `started`; null if it has not ended yet."""
     training_lags: list[Stage]
     learning_curve: list[Validated]
     ended_by: str | None
@@ -299,11 +299,11 @@ class Record(TypedDict):
     solved: bool
     """Whether the validation accuracy reached `task.solved_at` at two consecutive validations."""
     steps_to_solve: Count | None
-    """Optimiser steps up to the first of the two; null where it was not solved."""
+    """Optimiser steps up to the first of the two; null if the run was not solved."""
     sequences_to_solve: Count | None
-    """Training sequences up to there."""
+    """Training sequences up to that step; null if the run was not solved."""
     seconds_to_solve: Seconds | None
-    """Wall seconds up to there."""
+    """Wall seconds up to that step; null if the run was not solved."""
     best_step: Count | None
     """Optimiser step of the weights that were kept: those of the lowest validation loss."""
     test: Test
@@ -312,13 +312,13 @@ class Record(TypedDict):
     gradient_scalars: list[GradientScalars]
     sequences: Sequences
     data: dict[str, Any]
-    """What tells the data from all others: name, sha256 and size of a corpus; empty where data are made up."""
+    """What identifies the data: name, SHA-256 and size of a corpus; empty if the data are generated."""
     example: dict[str, Any]
-    """What the trained network made, to be looked at: forecasts, generated text."""
+    """Outputs of the trained network for readers to look at: forecasts, generated text."""
     cost: Cost
     environment: dict[str, Any]
     """Versions, commit, platform, processor (`cpu`, `cpu_count`), device, threads, allocator, number of processes."""
     artifacts: list[Artifact]
     """The weights."""
     folder: NotRequired[str]
-    """Where it was read from; not stored."""
+    """Folder that the record was read from; not stored."""

@@ -1,4 +1,4 @@
-"""`record.json` on disk: read, checked and written; and the folder of a run, which one process owns at a time."""
+"""Reads, validates and writes `record.json`, and locks the folder of a run so that one process at a time uses it."""
 
 import errno
 import json
@@ -27,9 +27,10 @@ FILE = "record.json"
 WEIGHTS = "model.ckpt"
 SAMPLE = "sample.txt"
 LOCK = ".lock"
-TEMPORARY = re.compile(r"\.longlag-\d+-(record\.json|model\.ckpt|last\.ckpt|sample\.txt|[a-z_]+\.png)")  # of a run
-LARGEST = 64 * 2**20  # bytes of a record; those of the longest runs take a tenth of it
-LINKED = ("wandb", ".submitit")  # folders in which W&B and submitit keep links of their own
+# Names of the temporary files that `replacing` writes for the files of a run.
+TEMPORARY = re.compile(r"\.longlag-\d+-(record\.json|model\.ckpt|last\.ckpt|sample\.txt|[a-z_]+\.png)")
+LARGEST = 64 * 2**20  # bytes; the records of the longest runs take a tenth of this
+LINKED = ("wandb", ".submitit")  # folders in which W&B and submitit keep their own symbolic links
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -37,12 +38,12 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
     """The record of a run that has not begun yet.
 
     Args:
-        config: all settings, resolved and plain.
-        model, task: the names that were chosen.
+        config: all settings as plain values, interpolations resolved.
+        model, task: names of their YAML files.
     """
     return {
         "schema": SCHEMA,
-        "status": "interrupted",  # until it is known to have ended otherwise
+        "status": "interrupted",  # holds if the process is killed before it can write another status
         "error": None,
         "model": model,
         "task": task,
@@ -75,16 +76,16 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
 
 
 def now() -> str:
-    """The wall clock: UTC, to the second, as ISO 8601 writes it."""
+    """The current time: UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextmanager
 def recording(record: Record, folder: Path, is_first: bool = True) -> Iterator[None]:
-    """Whatever happens inside, `record.json` is written and says truly how the run ended; the exception goes on.
+    """Write `record.json` when the block begins and when it ends, with how the run ended. Exceptions are re-raised.
 
-    Lightning turns Ctrl-C into SystemExit; that goes on as KeyboardInterrupt. Of the processes of a ddp run only the
-    first writes.
+    Lightning turns Ctrl-C into SystemExit, which is re-raised as KeyboardInterrupt. In a DDP run only the first process
+    writes.
     """
     if is_first:
         write(record, folder)
@@ -106,11 +107,17 @@ def recording(record: Record, folder: Path, is_first: bool = True) -> Iterator[N
 
 @contextmanager
 def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
-    """Make the folder of a run and keep it to this process, however it ends.
+    """Create the folder of a run and lock it for this process until the block ends.
 
-    Raises FileExistsError where it holds a run already and that is not to go on: results are not overwritten;
-    BlockingIOError where another process works on it; PermissionError where one that is to go on
-    holds a link that leads out of it; OSError where nothing can be written there, with the cause.
+    Args:
+        folder: of the run.
+        go_on: whether a run that is already in the folder is to be resumed.
+
+    Raises:
+        FileExistsError: if the folder holds a run that is not to be resumed: results are never overwritten.
+        BlockingIOError: if another process has locked the folder.
+        PermissionError: if the run is to be resumed and its folder holds a link that leads out of it.
+        OSError: if the folder cannot be written to, with the cause.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +128,7 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
     except Timeout:
         raise BlockingIOError(f"{folder} is locked by another process, which works on this run") from None
     except OSError as error:
-        if error.errno is None:  # a refusal of ours, in words already
+        if error.errno is None:  # raised by `refuse_links_out`, which has a full message
             raise
         raise type(error)(f"{folder} cannot be written to: {error.strerror}") from error
     try:
@@ -130,13 +137,13 @@ def claimed(folder: Path, go_on: bool = False) -> Iterator[None]:
         _remove_temporaries(folder)
         yield
     finally:
-        with suppress(OSError):  # an error on the way out would hide the one that matters
+        with suppress(OSError):  # an error here would hide the one that ended the run
             (folder / LOCK).unlink(missing_ok=True)
         lock.release()
 
 
 def locked(folder: Path) -> bool:
-    """Whether another process has claimed the folder."""
+    """Whether another process has locked the folder."""
     if not (folder / LOCK).exists():
         return False
     lock = FileLock(folder / LOCK)
@@ -148,24 +155,24 @@ def locked(folder: Path) -> bool:
 
 
 def _remove_temporaries(folder: Path) -> None:
-    """Those that a process left which was killed while it wrote one of a run's files; see `replacing`."""
+    """Remove the temporary files of a process that was killed while it wrote a file of the run; see `replacing`."""
     for path in folder.iterdir():
         if TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             path.unlink()
 
 
 def write(record: Record, folder: Path) -> None:
-    """Write `record.json` atomically: a reader finds the old file or the new one, never half of one."""
+    """Write `record.json` atomically: a reader finds the old file or the new one, never a part of one."""
     write_text(folder / FILE, json.dumps(_plain(stored(record)), indent=1, allow_nan=False) + "\n")
 
 
 def stored(record: Record) -> dict[str, Any]:
-    """What of a record is written: all but where it was read from."""
+    """The keys of a record that are written: all except `folder`, where it was read from."""
     return {key: value for key, value in record.items() if key != "folder"}
 
 
 def _write_the_last(record: Record, folder: Path) -> None:
-    """Write a record that has ended; on a full disk, what fits where the record of the beginning stands."""
+    """Write the record of a run that ended. On a full disk, overwrite the first record with a shorter one."""
     try:
         write(record, folder)
     except OSError as error:
@@ -175,9 +182,9 @@ def _write_the_last(record: Record, folder: Path) -> None:
 
 
 def _write_in_place(record: Record, folder: Path, full: OSError) -> None:
-    """Over the record that is there, with how the run ended and why, and without what would take more room.
+    """Overwrite the record on disk with one that holds only how the run ended and why, and so needs no more space.
 
-    Not atomic, and therefore only done where nothing else can be.
+    This is not atomic and therefore used only when the disk is full.
     """
     failed = new(cast("Any", record["config"]), record["model"], record["task"])
     failed["command"], failed["started"], failed["ended"] = record["command"], record["started"], record["ended"]
@@ -188,12 +195,12 @@ def _write_in_place(record: Record, folder: Path, full: OSError) -> None:
 
 
 def read(folder: str | Path) -> Record:
-    """The record of a run, as one of today whatever its age. The only reader of `record.json`.
+    """The record of a run, upgraded to the current schema. All reading of `record.json` goes through this function.
 
     Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where the file is not a record, in one line that names the first thing that is wrong with it.
-        OSError: where it cannot be read.
+        FileNotFoundError: if the folder has no record.
+        ValueError: if the file is not a valid record; the message is one line and names the first error.
+        OSError: if the file cannot be read.
     """
     path = Path(folder) / FILE
     if not path.exists():
@@ -211,13 +218,13 @@ def read(folder: str | Path) -> Record:
 
 
 def validated(found: Any) -> Record:
-    """What was read, as a record of today. Raises ValueError, in one line, where it is none."""
+    """Parsed JSON as a record of the current schema. Raises ValueError, in one line, if it is not a valid record."""
     if not isinstance(found, dict):
         raise ValueError("it is not an object with keys")
-    found.pop("folder", None)  # where it lies is for those to say who read it
+    found.pop("folder", None)  # the caller that read the file sets it, not the file
     try:
         upgraded = upgrade(found)
-    except (AttributeError, KeyError, TypeError) as error:  # what `upgrade` builds on is missing, or of another type
+    except (AttributeError, KeyError, TypeError) as error:  # a key that `upgrade` needs is missing or has a wrong type
         raise ValueError(f"it lacks settings that every run has ({error!r})") from error
     from pydantic import ValidationError
 
@@ -234,7 +241,7 @@ def validated(found: Any) -> Record:
 
 @cache
 def _adapter() -> "TypeAdapter[Record]":
-    """Checks records; made when the first one is read, since it takes a tenth of a second."""
+    """The pydantic validator of records. It takes 0.1 s to build, so it is built when the first record is read."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Record)
@@ -246,7 +253,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _lacking(record: Record) -> Iterator[str]:
-    """What a finished run must have, since tables and pictures are made of it, and this one has not."""
+    """The keys that tables and pictures need of every finished run and that this one lacks."""
     if record["status"] != "finished":
         return
     needed: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {"cost": (record["cost"], ("parameters", "seconds"))}
@@ -263,14 +270,14 @@ def _refuse(constant: str) -> Any:
 
 
 def config_of(record: Record) -> DictConfig:
-    """The configuration in a record. It is data: what looks like an interpolation stays the text that it is."""
+    """The configuration in a record. A record is data: interpolations in it stay text and are never resolved."""
     return as_config(record["config"])
 
 
 def as_config(values: Any) -> DictConfig:
-    """Plain settings as OmegaConf holds them, nothing in them being an interpolation.
+    """Plain settings as a DictConfig in which no value is an interpolation.
 
-    Raises ValueError where they are nested too deeply.
+    Raises ValueError if they are nested too deeply.
     """
     try:
         return DictConfig(_literal(values))
@@ -279,7 +286,7 @@ def as_config(values: Any) -> DictConfig:
 
 
 def _literal(value: Any) -> Any:
-    """The value with every `${` escaped, as OmegaConf reads it: backslashes before it count double."""
+    """The value with every `${` escaped for OmegaConf, which needs backslashes before `${` to be doubled."""
     if isinstance(value, dict):
         return {key: _literal(child) for key, child in value.items()}
     if isinstance(value, list):
@@ -288,9 +295,9 @@ def _literal(value: Any) -> Any:
 
 
 def refuse_links_out(folder: Path) -> None:
-    """Raise PermissionError where a link below the folder leads out of it: writing to it would change what is there.
+    """Raise PermissionError if a link below the folder leads out of it: writing to it would change files elsewhere.
 
-    What lies in the folders LINKED is not looked at: neither W&B nor submitit writes to links that it finds there.
+    Links in the folders LINKED are not checked, since neither W&B nor submitit writes to links that it finds there.
     """
     home = os.path.realpath(folder)
     for path in folder.rglob("*"):
@@ -308,7 +315,7 @@ def accuracy_in_words(record: Record) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: a number that is not finite becomes null."""
+    """The value as JSON can hold it: numbers that are not finite become None (null)."""
     if isinstance(value, dict):
         return {str(key): _plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Records of every age as records of today: the one place that knows what older ones lack. Needs no torch."""
+"""Upgrades records of earlier schemas to the current one. No other module handles old schemas. Needs no torch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from longlag.records.identity import config_hash
 from longlag.records.schema import SCHEMA
 
-Raw = dict[str, Any]  # a record as a file has it
+Raw = dict[str, Any]  # a record as it is read from the file, not yet validated
 
-LACKED: Raw = {  # what a record may lack, and what stands there then
+LACKED: Raw = {  # keys that an older record may lack, with their default values
     "error": None,
     "command": None,
     "started": None,
@@ -31,14 +31,14 @@ LACKED: Raw = {  # what a record may lack, and what stands there then
     "environment": {},
     "artifacts": [],
 }
-GRADIENT_SEQUENCES = 4  # behind every gradient of schema 1
+GRADIENT_SEQUENCES = 4  # sequences per gradient measurement in schema 1, which did not store the number
 NO_LIMITS = {"sequences": None, "seconds": None, "give_up_at": None, "parameters": None}
 
 
 def upgrade(record: Raw) -> Raw:
-    """The record as one of today. Unknown keys stay.
+    """The record upgraded to the current schema. Unknown keys are kept.
 
-    Raises ValueError where it is of no schema that was ever written.
+    Raises ValueError if its schema is not one that longlag has written.
     """
     schema = record.get("schema")
     if type(schema) is not int or schema not in (*STEPS, SCHEMA):
@@ -52,9 +52,9 @@ def upgrade(record: Raw) -> Raw:
 
 
 def _from_schema_1(record: Raw) -> Raw:
-    """Schema 2 says which version of the streams a run draws from, and how many sequences stand behind its numbers.
+    """Add what schema 2 introduced: the stream version and the number of sequences behind each result.
 
-    The oldest records of schema 1 also lack the budget, what was counted for it, and the choice of an allocator.
+    The oldest records of schema 1 also lack the budget, the counts it needs and the choice of a memory allocator.
     """
     config = {"stream": 1, **record["config"]}
     config["budget"] = NO_LIMITS | (config.get("budget") or {})
@@ -64,10 +64,11 @@ def _from_schema_1(record: Raw) -> Raw:
         cost = {"sequences": cost["steps"] * config["batch_size"], "computing_seconds": None, **cost}
     tested = record.get("test", {}).get("sequences", config["eval"]["sequences"])
     sequences = {"validation": config["validation"]["sequences"], "test": tested, "gradient": GRADIENT_SEQUENCES}
+    # `ended_by` is missing in old records: a finished run had either solved the task or used all its steps.
     ended = "solved" if record.get("solved") else "steps"
     record = record | {"ended_by": "no progress"} if record.get("ended_by") == "hopeless" else record
     given = {"ended_by": ended if record.get("status") == "finished" else None} | record
     return given | {"schema": 2, "config": config, "cost": cost, "sequences": sequences}
 
 
-STEPS: dict[int, Callable[[Raw], Raw]] = {1: _from_schema_1}  # by the schema they begin at
+STEPS: dict[int, Callable[[Raw], Raw]] = {1: _from_schema_1}  # the key is the schema that the step upgrades from

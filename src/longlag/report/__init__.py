@@ -1,1 +1,1 @@
-"""Tables, pictures and the page of a set of runs, from their records alone."""
+"""Makes tables, pictures and the HTML page of a set of runs from their records only."""

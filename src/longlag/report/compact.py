@@ -1,4 +1,4 @@
-"""Copies of records that are small enough for a repository. Needs no torch."""
+"""Writes copies of records that are small enough for a Git repository. Needs no torch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,23 @@ POINT = ("lag", "accuracy", "loss", "chance", "sequences")
 
 
 def keep_all(source: Path, target: Path) -> int:
-    """Write small copies of all records below a folder to another one, under the same relative names; how many.
+    """Write small copies of all records below `source` to the same relative paths below `target`.
 
-    A record that cannot be read costs a warning.
+    A warning is logged for each record that cannot be read.
+
+    Returns:
+        The number of copies.
 
     Raises:
-        FileNotFoundError: where there is no record that can be read.
-        ValueError: where one of the folders lies in the other: the copies would replace, or become, originals.
-        FileExistsError: where a copy would replace the record of another run.
+        FileNotFoundError: if no record below `source` can be read.
+        ValueError: if one folder lies in the other: copies would replace originals or be found as originals later.
+        FileExistsError: if a copy would replace the record of another run.
     """
     here, there = source.resolve(), target.resolve()
     if here.is_relative_to(there) or there.is_relative_to(here):
         raise ValueError(f"{target} and {source} lie in each other: keep the records in a folder apart")
     copies = {there / Path(str(run["folder"])).resolve().relative_to(here): run for run in found(source)}
-    for folder, run in copies.items():
+    for folder, run in copies.items():  # check all of them before the first one is written
         _refuse_another(run, folder)
     for folder, run in copies.items():
         keep(run, folder)
@@ -36,7 +39,7 @@ def keep_all(source: Path, target: Path) -> int:
 
 
 def _refuse_another(run: Record, folder: Path) -> None:
-    """Raise FileExistsError where the folder keeps another run."""
+    """Raise FileExistsError if the folder holds the record of another run."""
     if (folder / FILE).exists() and read(folder)["config_hash"] != run["config_hash"]:
         raise FileExistsError(f"{shown(folder)} keeps another run already; choose another folder")
 
@@ -48,7 +51,7 @@ def keep(record: Record, folder: Path) -> None:
 
 
 def small(record: Record) -> Record:
-    """The record without what no table and no picture shows, and of the gradient its first and last measurement."""
+    """The record without data that no table or picture shows, and with only the first and last gradient measurement."""
     steps = [one["step"] for one in record["gradient_scalars"]]
     ends = {*steps[:1], *steps[-1:]}
     small = record.copy()
@@ -60,7 +63,7 @@ def small(record: Record) -> Record:
 
 
 def _rounded(point: Point, names: Sequence[str] | None = None) -> Point:
-    """A point with six digits, and only what is named."""
+    """The point with floats rounded to six significant digits; with `names`, only these keys of it."""
     kept = ((name, value) for name, value in point.items() if names is None or name in names)
     rounded: Any = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in kept}
     return cast("Point", rounded)

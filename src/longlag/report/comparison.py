@@ -1,4 +1,4 @@
-"""The picture of a set of runs: accuracy over lags, and beside it the gradient that explains it. Needs no torch."""
+"""Draws a set of runs: accuracy over lags, and beside it the gradient that explains it. Needs no torch."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -12,21 +12,23 @@ from longlag.report.groups import Cell
 from longlag.report.statistics import Estimate, mean
 from longlag.report.table import tested_at, with_test
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito's
-MARKERS = "os^Dv<>Pp"  # nor is colour the only thing that tells two lines apart
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # the Okabe-Ito palette
+MARKERS = "os^Dv<>Pp"  # lines also differ in their markers, for readers who cannot tell the colours apart
 
 Styles = dict[str, tuple[str, str]]
 
 
 def gap(cells: Sequence[Cell]) -> Figure:
-    """A row of two panels for each task.
+    """Draw a row of two panels for each task.
 
-    Left, accuracy with its 95% interval: of networks trained at each lag where there are several, of the networks
-    trained at the one lag tested at each otherwise. Faint dots are single seeds. Right, log10 g(k) / g(0) at the
-    largest lag: solid before training, dotted after; where a line ends, the gradient is below resolution. Runs that
-    were not tested have no accuracy.
+    The left panel shows the mean accuracy with its 95% interval. If a task has runs at several lags, each network is
+    tested at the lag that it was trained at; otherwise the networks of the only lag are tested at several lags. Faint
+    dots are single seeds. Runs that were not tested are left out.
 
-    Raises ValueError where no run is finished.
+    The right panel shows log10 g(k) / g(0) over the distance k for the networks of the largest lag: solid before
+    training, dotted after it. Where a line ends, the gradient is below resolution.
+
+    Raises ValueError if no run has finished.
     """
     finished = [cell for cell in cells if cell.finished]
     if not finished:
@@ -73,12 +75,13 @@ def _accuracy(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
 
 def _gradient(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
     lag = max(cell.lag for cell in cells)
-    axes.set_yscale("symlog", linthresh=1)  # before there are lines: their margins depend on it
+    axes.set_yscale("symlog", linthresh=1)  # set before lines are drawn: their margins depend on the scale
     for name, ours in _lines([cell for cell in cells if cell.lag == lag]):
         colour, marker = styles[name]
         measured = [list(decades(run, "log10_norm").values()) for run in ours[0].finished if run["gradient"]]
         for at, style in ((0, "-"), (-1, ":")) if measured else ():
             rows = [profiles[at] for profiles in measured]
+            # Mean of log10 over seeds. Distance 0 is left out: it is 0 by definition and not on a logarithmic axis.
             shared = sorted(set.intersection(*map(set, rows)) - {0})
             means = {k: statistics.fmean(row[k] for row in rows) for k in shared}
             label = name if at == 0 else None
@@ -91,19 +94,19 @@ def _gradient(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
 
 
 def _styles(cells: Sequence[Cell]) -> Styles:
-    """A colour and a marker for each model, the same in every panel."""
+    """A colour and a marker for each model; they are the same in all panels."""
     names = dict.fromkeys(cell.name for cell in cells)
     return {name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
 
 
 def _lines(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
-    """Each model, and its cells by lag."""
+    """For each model, its name and its groups in the order of their lags."""
     for name in dict.fromkeys(cell.name for cell in cells):
         yield name, [cell for cell in cells if cell.name == name]
 
 
 def _solved(cells: Sequence[Cell]) -> str:
-    """How many of the runs were solved, where anything counts as solved."""
+    """How many of the runs were solved, in words; empty if the task does not define it."""
     runs = [run for cell in cells for run in cell.finished]
     return f" ({sum(run['solved'] for run in runs)} of {len(runs)} solved)" if cells[0].solvable else ""
 

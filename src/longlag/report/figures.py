@@ -1,4 +1,4 @@
-"""Pictures of a run, from its record alone. Needs no torch."""
+"""Draws the pictures of a run from its record only. Needs no torch."""
 
 import math
 from collections import defaultdict
@@ -18,14 +18,14 @@ from longlag.report.statistics import wilson
 PICTURE = "lag_curve.png"
 GRADIENT = "gradient.png"
 FORECASTS = "forecasts.png"
-PICTURES = (PICTURE, GRADIENT, FORECASTS)  # of a run, where it has them
-BLUE, GREY = "#0072B2", "#666666"  # of the Okabe-Ito palette, safe for the colour-blind
+PICTURES = (PICTURE, GRADIENT, FORECASTS)  # file names in the folder of a run; not every run has all of them
+BLUE, GREY = "#0072B2", "#666666"  # BLUE is of the Okabe-Ito palette, safe for the colour-blind
 
 
 def lag_curve(record: Record) -> Figure:
-    """Accuracy against lag, with its 95% interval, the chance line, and the lag it was trained at.
+    """Accuracy against the tested lag with its 95% interval, the accuracy of chance, and the trained lag.
 
-    The interval is Wilson's over sequences; with several symbols a sequence it is on the wide side.
+    The interval is Wilson's with sequences as trials. It is conservative where a sequence has several scored steps.
     """
     lags = [point["lag"] for point in record["lag_curve"]]
     accuracy = [point["accuracy"] for point in record["lag_curve"]]
@@ -46,10 +46,10 @@ def lag_curve(record: Record) -> Figure:
 
 
 def gradient(record: Record) -> Figure:
-    """How much gradient reaches back over a distance: a line for each time it was measured, and the same as a map.
+    """The gradient over distance: on the left a line for each training step at which it was measured, right a heat map.
 
-    Both show log10 g(k) / g(0), by the inputs; dashed lines are by the recurrent state, where the core has one. A gap
-    is a gradient below resolution.
+    Both show log10 g(k) / g(0) at distance k. Solid lines and the heat map show the gradient with respect to the core's
+    inputs, dashed lines that with respect to the recurrent state, if any. A gap is a gradient below resolution.
     """
     inputs, states = decades(record, "log10_norm"), decades(record, "log10_state_norm")
     distances = sorted({distance for row in inputs.values() for distance in row})
@@ -83,14 +83,19 @@ def gradient(record: Record) -> Figure:
 
 
 def _number_lags(axes: Axes) -> None:
-    """1, 3, 10, 30, 100 on the axis of lags, and no small ticks: they would take a third of the time of drawing."""
+    """Label the lag axis 1, 3, 10, 30, 100, without minor ticks: these would take a third of the drawing time."""
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
 def decades(record: Record, what: str) -> dict[int, dict[int, float]]:
-    """log10 g(k) / g(0) by step and distance, of `log10_norm` or `log10_state_norm`; nan below resolution."""
+    """log10 g(k) / g(0) by training step, then by distance k; nan where the gradient is below resolution.
+
+    Args:
+        record: of the run.
+        what: the key of the gradient, `log10_norm` or `log10_state_norm`.
+    """
     rows: dict[int, dict[int, float]] = defaultdict(dict)
     for point in sorted(record["gradient"], key=lambda point: (point["step"], point["distance"])):
         if what in point:
@@ -100,7 +105,7 @@ def decades(record: Record, what: str) -> dict[int, dict[int, float]]:
 
 
 def forecasts(record: Record) -> Figure:
-    """What the network saw, how the wave went on, and what it forecast."""
+    """For each example the observed wave, its true continuation and the forecast of the network."""
     shown = record["example"]["forecasts"]
     figure = Figure(figsize=(6.4, 1.6 * len(shown)), layout="constrained")
     rows = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
@@ -118,7 +123,7 @@ def forecasts(record: Record) -> Figure:
 
 
 def draw(record: Record, folder: Path) -> None:
-    """Write the pictures of a run."""
+    """Write those pictures of a run for which its record has data."""
     if record["lag_curve"]:
         save(lag_curve(record), folder / PICTURE)
     if record["gradient"]:
@@ -135,7 +140,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def terminal_lag_curve(record: Record, color: bool) -> str:
-    """The same curve in characters, for the terminal."""
+    """The lag curve drawn with characters, for the terminal."""
     curve = record["lag_curve"]
     lags = [point["lag"] for point in curve]
     plot: str = uniplot.plot_to_string(

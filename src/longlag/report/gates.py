@@ -1,4 +1,4 @@
-"""The picture of what gates do: a heat map for each, and the state, over time. Needs no torch."""
+"""Draws heat maps of the gates and the state of a recurrent core over time. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -22,28 +22,28 @@ NAMES = {
     "n": "candidate n",
     "h": "state h",
 }
-SIGNED = ("g", "n", "C", "h")  # the others lie between 0 and 1
-APART = 0.025  # of the width, that labels keep from each other
+SIGNED = ("g", "n", "C", "h")  # these have both signs; the gates lie between 0 and 1
+APART = 0.025  # smallest distance between two labels, as a fraction of the width
 
 
 class Layer(Protocol):
-    """What there is to draw; see `measure/gates.py`."""
+    """One layer to draw: a `Replay` of `longlag.measure.gates`, which this module does not import: it needs torch."""
 
     @property
     def values(self) -> Mapping[str, NDArray[Any]]:
-        """Each gate and the state, (time, units)."""
+        """Each gate and the state by its short name; each array has the shape (time, units)."""
 
     @property
     def time_constants(self) -> NDArray[Any]:
-        """(units), from the shortest on."""
+        """Time constant of each unit in steps, in ascending order; shape (units,)."""
 
     @property
     def landmarks(self) -> Mapping[int, str]:
-        """Labels of steps."""
+        """Labels of the steps to mark on the time axis."""
 
 
 def gates(record: Record, layers: Sequence[Layer]) -> Figure:
-    """A column for each layer, a row for each gate and the state; darker is closer to 1."""
+    """Draw a column for each layer, and a row for each gate and for the state. Darker gates are closer to 1."""
     rows = list(layers[0].values)
     figure = Figure(figsize=(8.0 * len(layers), 1.5 * len(rows) + 0.8), layout="constrained")
     grid = figure.subplots(len(rows), len(layers), sharex=True, squeeze=False)
@@ -65,9 +65,10 @@ def gates(record: Record, layers: Sequence[Layer]) -> Figure:
 
 
 def _heat(axes: Axes, name: str, values: NDArray[Any], time_constants: NDArray[Any]) -> Any:
-    """One quantity, units upwards."""
+    """Draw the heat map of one gate or of the state: time to the right, units upwards."""
     if name in SIGNED:
-        bound = max(1e-9, float(np.quantile(np.abs(values), 0.9)))  # a cell that drifts shall not pale the others
+        # The 90% quantile, not the maximum: one unit whose state drifts far off must not wash out the other units.
+        bound = max(1e-9, float(np.quantile(np.abs(values), 0.9)))
         scale: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
     else:
         scale = {"cmap": "Greys", "vmin": 0.0, "vmax": 1.0}
@@ -79,7 +80,7 @@ def _heat(axes: Axes, name: str, values: NDArray[Any], time_constants: NDArray[A
 
 
 def _apart(landmarks: Mapping[int, str], time: int) -> dict[int, str]:
-    """Those that can be told apart on the axis; labels at neighbouring steps are joined."""
+    """The labels that fit on the axis without overlap: labels at neighbouring steps are joined."""
     told: dict[int, str] = {}
     last = None
     for step, label in sorted(landmarks.items()):

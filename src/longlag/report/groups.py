@@ -1,4 +1,4 @@
-"""The groups of a set of runs: runs that differ in their seed alone. Needs no torch."""
+"""Finds records in folders and divides them into groups of runs that differ in the seed only. Needs no torch."""
 
 import json
 import logging
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class Cell(NamedTuple):
-    """Runs of one task, model, lag and settings.
+    """A group: the runs with the same task, model, lag and settings, which differ in the seed only.
 
     Attributes:
-        task, model, lag: of all of them.
-        settings: those that other groups of the same task and model have otherwise; empty where there are none.
+        task, model, lag: the values that all runs of the group share.
+        settings: the settings that tell this group from others of the same task and model, in words; may be empty.
         runs: one for each seed, of any status.
     """
 
@@ -37,30 +37,30 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The model, and the settings that tell it from others."""
+        """The model, followed by the settings that tell this group from others."""
         return f"{self.model} {self.settings}".strip()
 
     @property
     def solvable(self) -> bool:
-        """Whether anything counts as solved."""
+        """Whether the task defines an accuracy at which a run counts as solved."""
         return self.runs[0]["config"]["task"].get("solved_at") is not None
 
 
 def find(folders: Iterable[str | Path]) -> list[Record]:
-    """The records below the folders, each run once and with its `folder`.
+    """The records below the folders, with `folder` set; of runs with the same identity only one is kept.
 
-    One that cannot be read or is there twice costs a warning.
+    A warning is logged for each record that cannot be read and for each repeated run.
 
-    Raises FileNotFoundError where a folder has none that can be read.
+    Raises FileNotFoundError if a folder has no record that can be read.
     """
     every = {Path(str(run["folder"])).resolve(): run for folder in folders for run in found(Path(folder))}
     return _once(every)
 
 
 def found(folder: Path) -> list[Record]:
-    """All records below a folder, each with its `folder`; one that cannot be read costs a warning.
+    """All records below a folder, with `folder` set. A warning is logged for each record that cannot be read.
 
-    Raises FileNotFoundError where there is none that can be read.
+    Raises FileNotFoundError if no record below the folder can be read.
     """
     here = [record for path in sorted(folder.rglob(records.FILE)) for record in _readable(path)]
     if not here:
@@ -69,7 +69,7 @@ def found(folder: Path) -> list[Record]:
 
 
 def _once(found: dict[Path, Record]) -> list[Record]:
-    """Of runs of one identity a single one: a finished one if there is."""
+    """Keep one record for each identity: a finished one if there is one."""
     kept: dict[Any, Record] = {}
     for path, record in found.items():
         run = record["config_hash"], record["model"], record["task"]
@@ -90,7 +90,7 @@ def _readable(path: Path) -> Iterator[Record]:
 
 
 def cells(runs: Sequence[Record]) -> list[Cell]:
-    """The runs by task, model, lag and settings, in this order."""
+    """Group the runs, and sort the groups by task, model, lag and settings."""
     families: dict[tuple[str, str], dict[tuple[int, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         same = json.dumps(identity.group(run["config"]), sort_keys=True)
@@ -103,10 +103,16 @@ def cells(runs: Sequence[Record]) -> list[Cell]:
 
 
 def names(family: Iterable[tuple[int, str]]) -> dict[tuple[int, str], str]:
-    """Groups of one task and model, by lag and identity (JSON), each with the settings that tell it from the others.
+    """Name the groups of one task and model by the settings that tell them apart.
 
-    At one lag no two have the same name. What differs at one lag is named at all of them, so that a setting has one
-    name along a curve; what only changes with the lag, as the lag itself does, is not.
+    No two groups of the same lag have the same name. A setting that differs between groups of one lag is named at every
+    lag, so that the name of a curve is the same at all its lags. A setting that only changes with the lag is not named.
+
+    Args:
+        family: the groups, each as its lag and its settings (JSON text).
+
+    Returns:
+        The name of each group.
     """
     groups = {(lag, same): json.loads(same) for lag, same in family}
     at_lag: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -116,6 +122,7 @@ def names(family: Iterable[tuple[int, str]]) -> dict[tuple[int, str], str]:
     short = {group: _in_words(ours, differ, groups.values()) for group, ours in groups.items()}
     if len({(lag, words) for (lag, _), words in short.items()}) == len(short):
         return short
+    # Two groups of one lag have the same short name: give every setting in full.
     return {group: " ".join(_exactly(key, ours) for key in differ) for group, ours in groups.items()}
 
 
@@ -124,10 +131,10 @@ def _exactly(key: str, ours: Mapping[str, Any]) -> str:
 
 
 def _in_words(ours: Mapping[str, Any], differ: Sequence[str], groups: Iterable[Mapping[str, Any]]) -> str:
-    """The settings that differ, as short as they are clear.
+    """The settings that differ, in a short form.
 
-    `lr` speaks for an `optimizer.lr` that is the same, and the name of what is made, `lag_mode=Uniform`, for those
-    settings that others have no use for.
+    `optimizer.lr` is left out where it repeats `lr`. A class name, as in `lag_mode=Uniform`, also stands for the
+    settings of that class: they are named only if another group with the same class has other values.
     """
     every = list(groups)
     said = [key for key in differ if not _implied(key, ours) and any(_otherwise(other, ours, key) for other in every)]
@@ -141,14 +148,14 @@ def _implied(key: str, ours: Mapping[str, Any]) -> bool:
 
 
 def _otherwise(other: Mapping[str, Any], ours: Mapping[str, Any], key: str) -> bool:
-    """Whether a setting is another one there; a setting of something else is not to be compared."""
+    """Whether a setting has another value in `other`. The arguments of different classes are not compared."""
     made = f"{key.rpartition('.')[0]}.{TARGET}"
     same_kind = key == made or other.get(made) == ours.get(made)
     return same_kind and other.get(key) != ours.get(key)
 
 
 def _value(key: str, ours: Mapping[str, Any]) -> str:
-    """Of what is made, its name; where a setting is left out, the value at which it does nothing."""
+    """The value in words: the name of a class without its module, or the neutral value of an absent setting."""
     value = ours.get(key, identity.neutral(key))
     return str(value).rpartition(".")[2] if key.endswith(TARGET) and value is not None else _plain(value)
 

@@ -1,6 +1,6 @@
-"""The report of a set of runs: one self-contained HTML page. From records alone; needs no torch and no network.
+"""The report of a set of runs: one self-contained HTML page. Reads only records; needs no torch and no network.
 
-Whatever stands in a record (names, settings, errors, generated text) is escaped: a page is safe to open.
+All text from records (names, settings, errors, generated text) is escaped, so that the page is safe to open.
 """
 
 import json
@@ -20,7 +20,7 @@ from longlag.report.groups import Cell, cells
 from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
 
 HERE = Path(__file__).parent
-LIST_UP_TO = 200  # commands and failures
+LIST_UP_TO = 200  # lines shown of a list of commands or failures
 
 
 def write(runs: Sequence[Record], path: Path, title: str) -> None:
@@ -29,11 +29,11 @@ def write(runs: Sequence[Record], path: Path, title: str) -> None:
 
 
 def page(runs: Sequence[Record], title: str) -> str:
-    """The whole page.
+    """The HTML text of the whole page.
 
     Args:
-        runs: of any status and of any tasks.
-        title: over it.
+        runs: records of any status and any task.
+        title: the heading of the page.
     """
     every = cells(runs)
     finished = [cell for cell in every if cell.finished]
@@ -68,7 +68,7 @@ def _what_there_is(runs: Sequence[Record]) -> str:
 
 
 def _warnings(every: Sequence[Cell]) -> Iterator[str]:
-    """What a reader should know before believing a figure."""
+    """Warnings about too few seeds, runs that did not finish and unequal budgets."""
     finished = [cell for cell in every if cell.finished]
     if not finished:
         yield _warning("None of these runs finished: there is nothing to draw. Their errors stand below.")
@@ -88,11 +88,12 @@ def _warnings(every: Sequence[Cell]) -> Iterator[str]:
 
 
 def _unequal(runs: Sequence[Record], task: str) -> Iterator[str]:
-    """Budgets that differ between the runs of one task."""
+    """Warnings if the runs of one task differ in parameters, in tuning or in training sequences."""
     sizes = sorted({run["cost"]["parameters"] for run in runs})
-    if sizes[-1] > 1.1 * sizes[0]:
+    if sizes[-1] > 1.1 * sizes[0]:  # matching parameters by the width leaves small differences
         yield _warning(f"{task}: the models differ in size, from {sizes[0]:,} to {sizes[-1]:,} parameters.")
     budgets = sorted({run["config"]["max_steps"] * run["config"]["batch_size"] for run in runs})
+    # The models that have a run with tuned settings, and all models.
     tuned, every = ({run["model"] for run in runs if run["config"].get("tuned") or some} for some in (False, True))
     if tuned and tuned < every:
         yield _warning(f"{task}: tuned was {', '.join(sorted(tuned))}; not {', '.join(sorted(every - tuned))}.")
@@ -105,7 +106,7 @@ def _warning(words: str) -> str:
 
 
 def _of_task(task: str, ours: Sequence[Cell], style: panels.Styles) -> str:
-    """All panels of one task."""
+    """The section of one task with all its panels."""
     several = len({cell.lag for cell in ours}) > 1
     solving = [panels.success(ours, style), panels.steps_to_solve(ours, style), panels.learning(ours, style)]
     return "".join(
@@ -124,12 +125,12 @@ def _of_task(task: str, ours: Sequence[Cell], style: panels.Styles) -> str:
 
 
 def _section(heading: str, *parts: str) -> str:
-    """What stands under a heading; nothing where there is nothing."""
+    """The parts under a heading, or an empty string if all parts are empty."""
     return f"<h3>{heading}</h3>{''.join(parts)}" if any(parts) else ""
 
 
 def _in_a_sentence(ours: Sequence[Cell]) -> str:
-    """The scores at the largest lag."""
+    """The test accuracy of each model at the largest lag, in one sentence."""
     tested = table.with_test(ours)
     if not tested:
         return "<p>These runs were not tested: they drew no test data.</p>"
@@ -151,7 +152,7 @@ def _charts(charts: Iterable[Chart], size: str = "") -> str:
 
 
 def _matrices(ours: Sequence[Cell]) -> str:
-    """Accuracy by the lag trained at and the lag tested at, a matrix for each model that has several."""
+    """Accuracy by trained and tested lag: a matrix for each model that was trained at several lags."""
     found = table.matrix([run for cell in ours for run in cell.runs])
     shown = [_matrix(name, rows) for (_, name), rows in found.items() if len(rows) > 1]
     return f'<div class="matrices">{"".join(shown)}</div>' if shown else ""
@@ -177,7 +178,7 @@ def _heat(estimate: Estimate | None, own: bool) -> str:
 
 
 def _examples(ours: Sequence[Cell], style: panels.Styles) -> str:
-    """What the first run of each model made: forecasts, generated text."""
+    """The forecasts, generated text and gate pictures of the first run of each model at the largest lag."""
     lag = max(cell.lag for cell in ours)
     firsts = [cell.finished[0] for cell in ours if cell.lag == lag]
     parts = [_charts([panels.forecast(run, style) for run in firsts if "forecasts" in run["example"]], "small")]
@@ -188,11 +189,11 @@ def _examples(ours: Sequence[Cell], style: panels.Styles) -> str:
 
 
 def _gates(run: Record) -> str:
-    """The picture that scripts/gates.py left in the run's folder, if it did."""
+    """The picture that `scripts/gates.py` wrote to the folder of the run, or an empty string without one."""
     if "folder" not in run:
         return ""
     path = Path(run["folder"]) / gates.PICTURE
-    if path.is_symlink() or not path.is_file():  # a link may lead to any file, and a page is sent to others
+    if path.is_symlink() or not path.is_file():  # a link could embed any private file in a page that is sent to others
         return ""
     picture, name = b64encode(path.read_bytes()).decode(), escape(_name(run))
     caption = f"<figcaption>Gates of {name}</figcaption>"
@@ -200,7 +201,7 @@ def _gates(run: Record) -> str:
 
 
 def _table(rows: Sequence[table.Row]) -> str:
-    """Sortable by any column; columns without an entry are left out."""
+    """An HTML table that can be sorted by each column. Columns without an entry are left out."""
     used = [column for column in table.COLUMNS if any(row[column] is not None for row in rows)]
     head = "".join(f"<th><button>{escape(column)}</button></th>" for column in used)
     body = "".join(f"<tr>{''.join(_entry(row, column) for column in used)}</tr>" for row in rows)
@@ -210,12 +211,13 @@ def _table(rows: Sequence[table.Row]) -> str:
 def _entry(row: table.Row, column: str) -> str:
     value = row[column]
     first = value[0] if isinstance(value, tuple) else value
+    # page.js sorts by this key: "beyond the budget" (inf) comes after all numbers.
     key = "" if first is None else {"inf": "1e99"}.get(str(first), str(first))
     return f'<td data-sort="{escape(key)}">{escape(table.text(row, column))}</td>'
 
 
 def _what_was_run(runs: Sequence[Record]) -> str:
-    """Failures, the settings that all share, versions and hardware, and the command of each run."""
+    """The failures, the settings that all runs share, versions and hardware, and the command of each run."""
     failed = [run for run in runs if run["status"] != "finished"]
     parts = []
     if failed:
@@ -244,7 +246,7 @@ def _list(lines: Iterable[str]) -> str:
 
 
 def _shared(runs: Sequence[Record]) -> str:
-    """The settings, `key: value` a line, in which no two runs differ."""
+    """The settings that are equal in all runs, as lines of `key: value`."""
     settings: list[dict[str, Any]] = [flattened(run["config"]) for run in runs]
     same = {
         key: value for key, value in settings[0].items() if all(key in one and one[key] == value for one in settings)

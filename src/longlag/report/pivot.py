@@ -1,4 +1,4 @@
-"""Runs set against two sets of settings: which of them make the difference? Reads records alone; needs no torch."""
+"""A pivot table of runs by two sets of settings, to see which settings matter. Reads only records; needs no torch."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,13 @@ from longlag.report.statistics import mean
 
 
 class Pivot(NamedTuple):
-    """A table of runs.
+    """A pivot table of runs.
 
     Attributes:
-        down: the settings that tell the rows apart; across: those that tell the columns apart.
-        columns: the values of those across, a tuple each.
-        rows: the values of those down, and an entry for each column: accuracy, and how many of the runs were solved.
+        down, across: names of the settings whose values label the rows, and of those that label the columns.
+        columns: the values of the settings `across`, one tuple for each column.
+        rows: for each row the values of the settings `down`, and an entry for each column: the mean accuracy and how
+            many of the runs were solved.
     """
 
     down: Sequence[str]
@@ -29,14 +30,15 @@ class Pivot(NamedTuple):
 
 
 def pivot(runs: Iterable[Record], down: Sequence[str], across: Sequence[str]) -> Pivot:
-    """Mean accuracy over the finished runs of each place, in the order of the values.
+    """Mean accuracy over the finished runs of each table entry, with rows and columns sorted by their values.
 
     Args:
-        runs: with or without a test; without one the validation accuracy counts.
-        down, across: names of settings, `model` and `task` among them; `lag_mode` is the name of what is made.
+        runs: records of runs. For a run that was not tested, the last validation accuracy is used.
+        down, across: names of settings, or `model` or `task`. A setting that describes an object, such as `lag_mode`,
+            counts as the name of its class.
 
     Raises:
-        ValueError: where no run has finished, or a run has no such setting.
+        ValueError: if no run has finished, or a run has no such setting.
     """
     places: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Record]] = {}
     for run in runs:
@@ -51,12 +53,12 @@ def pivot(runs: Iterable[Record], down: Sequence[str], across: Sequence[str]) ->
 
 
 def _in_order(values: tuple[str, ...]) -> list[tuple[float, str]]:
-    """Numbers by their size, and before names."""
+    """Sort key: numbers in ascending order, then names."""
     return [(float(value) if value.replace(".", "", 1).isdigit() else math.inf, value) for value in values]
 
 
 def terminal(table: Pivot) -> Table:
-    """For the terminal."""
+    """The table for the terminal."""
     shown = Table(*table.down, *(escape(title) for title in _titles(table)))
     for names, entries in table.rows:
         shown.add_row(*map(escape, [*names, *entries]))
@@ -64,7 +66,7 @@ def terminal(table: Pivot) -> Table:
 
 
 def markdown(table: Pivot) -> str:
-    """As a Markdown table."""
+    """The table in Markdown."""
     header = map(md.cell, [*table.down, *_titles(table)])
     return md.table(list(header), ([*map(md.code, names), *map(md.cell, entries)] for names, entries in table.rows))
 
@@ -78,7 +80,7 @@ def _titles(table: Pivot) -> list[str]:
 
 
 def _value(run: Record, name: str) -> str:
-    """Of a setting, in words."""
+    """The value of a setting as text; for a setting that describes an object, the name of its class."""
     if name in ("model", "task"):
         return run["model"] if name == "model" else run["task"]
     settings = flattened(run["config"])

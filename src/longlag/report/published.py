@@ -1,6 +1,6 @@
-"""Figures of the literature, and what a run makes of them. Reads records alone; needs no torch.
+"""Compares measured results with published values. Reads only records; needs no torch.
 
-A preset in `conf/experiment/published` states the figure; the record of its run is held against it.
+A preset in `conf/experiment/published` states the published value, and the record of its run is compared with it.
 """
 
 import math
@@ -21,18 +21,18 @@ LISTED = ("preset", "source", "figure", "published", "accepted", "on one core", 
 
 
 class Published(NamedTuple):
-    """A figure of the literature, as a preset states it.
+    """A published value, as a preset states it.
 
     Attributes:
-        source: the paper, and where in it.
-        figure: of the record, dotted: `sequences_to_solve`, `test.loss`.
-        value: as it was published.
-        tolerance: a factor above 1: from value / tolerance to value x tolerance, what is measured agrees.
-        better: `lower` or `higher`, the side on which what lies beyond that is better; None: on both it differs.
-        protocol: what is done otherwise here.
-        reason: why what is measured differs; None where it does not, or nobody knows.
-        minutes: that the run takes one CPU core, about.
-        size: `small`, or `large`: run only when it is asked for.
+        source: the paper, and the place in it.
+        figure: dotted key of the record that is compared, such as `sequences_to_solve` or `test.loss`.
+        value: the published value.
+        tolerance: a factor above 1; measured values from value / tolerance to value x tolerance agree.
+        better: `lower` or `higher`: the side on which values outside this range are better. None: neither side is.
+        protocol: how our protocol differs from that of the paper.
+        reason: why the measured value differs; None if it does not differ or the reason is unknown.
+        minutes: approximate duration of the run on one CPU core.
+        size: `small`, or `large`: a large preset runs only if it is named.
     """
 
     source: str
@@ -47,7 +47,7 @@ class Published(NamedTuple):
 
     @classmethod
     def of(cls, settings: Mapping[str, Any] | None) -> Self:
-        """From the settings of a run. Raises ValueError, in one line, where they do not state a figure."""
+        """Build it from the settings of a preset. Raises ValueError, in one line, if they are incomplete or wrong."""
         given = dict(settings or {})
         if given.keys() != set(cls._fields):
             wrong = sorted(given.keys() ^ set(cls._fields))
@@ -83,7 +83,7 @@ class Published(NamedTuple):
         return self.value * self.tolerance
 
     def verdict(self, measured: float | None) -> str:
-        """AGREES, BETTER or DIFFERS; what has no value, such as the steps of a run that solved nothing, differs."""
+        """AGREES, BETTER or DIFFERS. A missing value differs, such as `steps_to_solve` of a run that was not solved."""
         if measured is None:
             return DIFFERS
         if self.low <= measured <= self.high:
@@ -92,14 +92,14 @@ class Published(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What became of a preset.
+    """The outcome of one preset.
 
     Attributes:
         name: of the preset.
-        published: what it states.
-        verdict: AGREES, BETTER or DIFFERS; FAILED where the run did not finish, NOT_RUN where there is none.
-        measured: the figure of the record; None where it has none.
-        note: what there is to say instead.
+        published: the published value that the preset states.
+        verdict: AGREES, BETTER or DIFFERS; FAILED if the run did not finish, NOT_RUN if there is no run.
+        measured: the value in the record; None if there is none.
+        note: why there is no measured value.
     """
 
     name: str
@@ -110,15 +110,15 @@ class Judgement(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to explain: the run finished, and where it differs the preset says why."""
+        """Whether nothing is left to explain: the value agrees, is better, or the preset says why it differs."""
         return self.verdict in (AGREES, BETTER) or (self.verdict == DIFFERS and self.published.reason is not None)
 
 
 def judge(name: str, published: Published, record: Record | None) -> Judgement:
-    """Hold the record of a preset's run, if there is one, against the figure that the preset states."""
+    """Compare the record of a preset's run, if there is one, with the published value that the preset states."""
     if record is None:
         return Judgement(name, published, NOT_RUN)
-    if record["status"] == "diverged":  # a result, and not a failure of the machinery
+    if record["status"] == "diverged":  # divergence is a result of the model, not a failure of the software
         return Judgement(name, published, DIFFERS, note=f"diverged: {record['error']}")
     if record["status"] != "finished":
         return Judgement(name, published, FAILED, note=f"{record['status']}: {record['error']}")
@@ -128,7 +128,7 @@ def judge(name: str, published: Published, record: Record | None) -> Judgement:
 
 
 def terminal(judgements: Sequence[Judgement]) -> Table:
-    """The table for the terminal."""
+    """The table of outcomes for the terminal."""
     shown = Table(*COLUMNS)
     for judgement in judgements:
         shown.add_row(*map(escape, _row(judgement)))
@@ -136,7 +136,7 @@ def terminal(judgements: Sequence[Judgement]) -> Table:
 
 
 def terminal_list(presets: Mapping[str, Published]) -> Table:
-    """What there is to run, for the terminal."""
+    """The table of presets that can be run, for the terminal."""
     shown = Table(*LISTED)
     for name, stated in presets.items():
         cells = name, stated.source, stated.figure, number(stated.value), _accepted(stated), cost(stated), stated.size
@@ -145,7 +145,7 @@ def terminal_list(presets: Mapping[str, Published]) -> Table:
 
 
 def remarks(judgements: Iterable[Judgement]) -> dict[str, list[str]]:
-    """What is done otherwise, what came of it and why it differs, in words; with each the presets it is said of."""
+    """Remarks on the protocol, the outcome and the reason of a difference, each with the presets that it applies to."""
     said: dict[str, list[str]] = {}
     for judgement in judgements:
         parts = [judgement.published.protocol]
@@ -158,19 +158,19 @@ def remarks(judgements: Iterable[Judgement]) -> dict[str, list[str]]:
 
 
 def markdown(judgements: Sequence[Judgement]) -> str:
-    """The table and the remarks, as a page has them."""
+    """The table of outcomes and the remarks in Markdown."""
     table = md.table(COLUMNS, ([md.code(name), *map(md.cell, rest)] for name, *rest in map(_row, judgements)))
     said = (f"- {', '.join(f'`{name}`' for name in names)}: {words}\n" for words, names in remarks(judgements).items())
     return table + "\n" + "".join(said)
 
 
 def cost(stated: Published) -> str:
-    """How long it takes, in words."""
+    """How long the run takes, in words."""
     return f"{stated.minutes:g} min" if stated.minutes < 90 else f"{stated.minutes / 60:.1f} h"
 
 
 def number(value: float) -> str:
-    """As people read it: whole numbers in full, others with four digits."""
+    """The number as text: integers in full, others with four significant digits."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
@@ -182,7 +182,7 @@ def _row(judgement: Judgement) -> tuple[str, ...]:
 
 
 def _accepted(stated: Published) -> str:
-    """What does not differ: a range, or its end alone where everything on the other side is better."""
+    """The accepted values in words: a range, or a single bound if values beyond the other bound are better."""
     low, high = (number(round(end) if isinstance(stated.value, int) else end) for end in (stated.low, stated.high))
     match stated.better:
         case "lower":
@@ -193,7 +193,7 @@ def _accepted(stated: Published) -> str:
 
 
 def _at(record: Record, figure: str) -> float | None:
-    """A figure of the record. Raises ValueError where it has no such figure."""
+    """The value of a dotted key of the record. Raises ValueError if the record has no such key."""
     found: Any = record
     for name in figure.split("."):
         if not isinstance(found, dict) or name not in found:
@@ -204,7 +204,7 @@ def _at(record: Record, figure: str) -> float | None:
 
 
 def _nothing(record: Record, figure: str) -> str:
-    """Why a figure has no value."""
+    """Why the record has no value for the key, in words."""
     if not figure.endswith("_to_solve"):
         return f"no {figure} could be measured"
     return f"not solved in {record['cost']['steps'] * record['config']['batch_size']:,} sequences"

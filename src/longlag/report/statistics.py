@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap, permutation_test, trim_mean
+from scipy.stats import binomtest, bootstrap
 
 from longlag.records import Record
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
-ENOUGH_SEEDS = 5  # of each side: with three, no permutation test can go below p = .1
+ENOUGH_SEEDS = 5  # fewer say little about the spread
 ACCURATE = 0.9  # an accuracy horizon reaches as far as this
 
 
@@ -62,11 +62,6 @@ def mean(values: Iterable[float]) -> Estimate:
     return _bootstrapped(list(values), np.mean)
 
 
-def interquartile_mean(values: Iterable[float]) -> Estimate:
-    """Mean of the middle half, with a percentile-bootstrap interval (Agarwal et al. 2021); of one value, none."""
-    return _bootstrapped(list(values), _middle_half)
-
-
 def median(values: Iterable[float]) -> Estimate:
     """Median with a percentile-bootstrap interval; of one value, none."""
     return _bootstrapped(list(values), np.median)
@@ -75,42 +70,6 @@ def median(values: Iterable[float]) -> Estimate:
 def accuracy_horizon(record: Record) -> int | None:
     """The largest lag of the curve at which the trained network scores at least .9; None where it does nowhere."""
     return max((point["lag"] for point in record["lag_curve"] if point["accuracy"] >= ACCURATE), default=None)
-
-
-class Comparison(NamedTuple):
-    """How often one set beats the other, and the p-value; None under five seeds a side."""
-
-    probability: float
-    p_value: float | None
-
-
-def improvement(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
-    """Probability that a run of ours scores higher than one of theirs, ties half, with a two-sided permutation test.
-
-    Raises ValueError where a side is empty.
-    """
-    _some(ours)
-    _some(theirs)
-    probability = _beats(np.asarray(ours), np.asarray(theirs))
-    if min(len(ours), len(theirs)) < ENOUGH_SEEDS:
-        return Comparison(probability, None)
-    test = permutation_test(
-        (ours, theirs),
-        lambda a, b: _beats(a, b) - 0.5,
-        n_resamples=RESAMPLES,
-        alternative="two-sided",
-        rng=np.random.default_rng(0),
-    )
-    return Comparison(probability, float(test.pvalue))
-
-
-def _beats(ours: np.ndarray, theirs: np.ndarray) -> float:
-    difference = ours[:, None] - theirs
-    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
-
-
-def _middle_half(values: Any, axis: int = -1) -> Any:
-    return trim_mean(values, 0.25, axis=axis)
 
 
 def _bootstrapped(values: list[float], statistic: Any) -> Estimate:

@@ -1,4 +1,4 @@
-"""What a run came to, for the terminal. Needs no torch."""
+"""Shows the results of a run in the terminal. Needs no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,31 +15,31 @@ from longlag.report.figures import PICTURES, terminal_lag_curve
 
 
 def show(record: Record, folder: Path, console: Console | None = None) -> None:
-    """The table of the run, its lag curve, and where everything lies."""
+    """Print the table of the run, its lag curve, its generated text and the paths of its files."""
     console = console or Console()
     console.print(table(record))
     if record["lag_curve"]:
         show_lag_curve(record, console)
     show_example(record, console)
     console.print(f"record   {shown(folder / FILE)}", highlight=False, soft_wrap=True)
-    for name in reversed(PICTURES):  # the one to look at first stands last
+    for name in reversed(PICTURES):  # the most important picture is printed last, next to the prompt
         if (folder / name).exists():
             console.print(f"picture  {shown(folder / name)}", highlight=False, soft_wrap=True)
 
 
 def show_example(record: Record, console: Console) -> None:
-    """The generated text, where there is one."""
+    """Print the generated text, if there is one."""
     if sample := record["example"].get("sample"):
         console.print(Panel(Text(sample["text"]), title="generated text", title_align="left", expand=False))
 
 
 def show_lag_curve(record: Record, console: Console) -> None:
-    """The lag curve in characters, in colour where the console has it."""
+    """Print the lag curve drawn with characters, in colour if the console is a terminal."""
     console.print(Text.from_ansi(terminal_lag_curve(record, console.is_terminal)), soft_wrap=True)
 
 
 def table(record: Record) -> Table:
-    """Score with chance beside it, what it took, and how much gradient crossed the lag."""
+    """The table of one run: status, accuracy and chance, loss, the gradient over the lag, and cost."""
     title = f"{record['model']} · {record['task']} · lag {record['lag']} · seed {record['seed']}"
     rows = Table(title=title, show_header=False, title_justify="left")
     for name, value in _rows(record):
@@ -48,7 +48,7 @@ def table(record: Record) -> Table:
 
 
 def lag_table(curve: Sequence[LagPoint]) -> Table:
-    """A lag curve in numbers."""
+    """The table of a lag curve: one row for each tested lag."""
     rows = Table("lag", "accuracy", "chance", "loss", "sequences")
     for point in curve:
         figures = f"{point['accuracy']:.3f}", f"{point['chance']:.3f}", _loss(point["loss"])
@@ -57,7 +57,7 @@ def lag_table(curve: Sequence[LagPoint]) -> Table:
 
 
 def _loss(value: float | None) -> str:
-    """A loss in words; one that is not finite is stored as null."""
+    """A loss as text. A loss that is not finite is stored as None."""
     return "not finite" if value is None else f"{value:.4f}"
 
 
@@ -91,7 +91,7 @@ def _status(record: Record) -> str:
 
 
 def _missed(record: Record, wanted: float) -> str:
-    """What a finished run that was not solved fell short of."""
+    """Why a finished run does not count as solved, in words."""
     curve = record["learning_curve"]
     if not curve:
         return "it was never validated"
@@ -108,7 +108,7 @@ def _missed(record: Record, wanted: float) -> str:
 
 
 def _more(record: Record) -> str:
-    """What to raise, so that such a run gets farther."""
+    """Which setting to change so that a run that was not solved can train longer."""
     config, ended_by = record["config"], record["ended_by"]
     budget = config["budget"]
     if ended_by == "no progress":
@@ -121,8 +121,9 @@ def _more(record: Record) -> str:
 
 
 def _gradient_over_lag(record: Record) -> list[tuple[int, str]]:
-    """g(lag) / g(0) before and after training: what is left of the gradient after the whole lag."""
+    """g(lag) / g(0) at the first and the last measurement: the share of the gradient that reaches back over the lag."""
     norms = {(point["step"], point["distance"]): point["log10_norm"] for point in record["gradient"]}
+    # The largest measured distance that is not beyond the lag.
     lag = max((distance for _, distance in norms if distance <= record["lag"]), default=0)
     rows = []
     steps = sorted({step for step, _ in norms})

@@ -1,4 +1,4 @@
-"""The table of a set of runs: a row for each cell, over its seeds. Reads records alone; needs no torch."""
+"""The table of a set of runs: a row for each group, over its seeds. Reads only records; needs no torch."""
 
 import math
 import statistics
@@ -15,13 +15,13 @@ from longlag.report.statistics import Estimate, accuracy_horizon, mean, median, 
 
 
 class Change(NamedTuple):
-    """A mean over seeds before training and after; None where it cannot be told."""
+    """Mean over seeds at the first and at the last gradient measurement; None if a seed has no value."""
 
     before: float | None
     after: float | None
 
 
-COLUMNS = {  # and how their numbers are written
+COLUMNS = {  # each with the format of its numbers
     "task": "",
     "model": "",
     "lag": "d",
@@ -56,12 +56,12 @@ Row = dict[str, Any]  # by column: text, a number, an Estimate, a Change, or Non
 
 
 def rows(runs: Sequence[Record]) -> list[Row]:
-    """A row for each cell."""
+    """A row for each group of runs."""
     return [_row(cell) for cell in cells(runs)]
 
 
 def terminal(table: Sequence[Row]) -> Table:
-    """For the terminal; columns without any entry are left out."""
+    """The table for the terminal. Columns without any entry are left out."""
     used = [column for column in COLUMNS if any(row[column] is not None for row in table)]
     shown = Table(*used)
     for row in table:
@@ -70,22 +70,22 @@ def terminal(table: Sequence[Row]) -> Table:
 
 
 def markdown(table: Sequence[Row]) -> str:
-    """As a Markdown table."""
+    """The table in Markdown."""
     return md.table(list(COLUMNS), ([md.cell(text(row, column)) for column in COLUMNS] for row in table))
 
 
 def comma_separated(table: Sequence[Row]) -> str:
-    """As CSV, with a header: plain numbers, an interval's ends and what changed in columns of their own."""
+    """The table as CSV with a header: plain numbers, with intervals and changes split into columns."""
     return md.comma_separated(list(numbers(dict.fromkeys(COLUMNS))), map(numbers, table))
 
 
 def points(runs: Sequence[Record]) -> str:
-    """Every point of every curve of every run, as CSV, one a line."""
+    """Every point of every curve of every run as CSV, one point a line."""
     return md.comma_separated(list(POINT), (dict(zip(POINT, point, strict=True)) for point in _points(runs)))
 
 
 def matrix(runs: Sequence[Record]) -> dict[tuple[str, str], dict[int, dict[int, Estimate]]]:
-    """Accuracy by task and model, then by the lag it was trained at, then by the lag it was tested at, over seeds."""
+    """Mean accuracy over seeds: by task and model, then by trained lag, then by tested lag."""
     matrices: dict[tuple[str, str], dict[int, dict[int, Estimate]]] = {}
     for cell in with_test(cells(runs)):
         matrices.setdefault((cell.task, cell.name), {})[cell.lag] = tested_at(cell.finished)
@@ -93,21 +93,21 @@ def matrix(runs: Sequence[Record]) -> dict[tuple[str, str], dict[int, dict[int, 
 
 
 def with_test(cells: Iterable[Cell]) -> list[Cell]:
-    """Those that have a test score; with eval.sequences=0 a run has none."""
+    """The groups whose finished runs were all tested; with `eval.sequences=0` a run is not tested."""
     return [cell for cell in cells if cell.finished and all(run["test"] for run in cell.finished)]
 
 
 def tested_at(runs: Sequence[Record]) -> dict[int, Estimate]:
-    """Accuracy of runs of one cell at every lag that all of them were tested at."""
+    """Mean accuracy of the runs of one group at every lag at which all of them were tested."""
     curves = [{point["lag"]: point["accuracy"] for point in run["lag_curve"]} for run in runs]
     return {lag: mean(curve[lag] for curve in curves) for lag in sorted(set.intersection(*map(set, curves)))}
 
 
 def by_lag(runs: Sequence[Record]) -> str:
-    """A Markdown table of a task's models by the lag they were trained at: accuracy, and how many runs were solved.
+    """A Markdown table of the models of one task by trained lag: mean accuracy, and how many runs were solved.
 
-    In the last column log10 g(lag)/g(0) before training, at the largest lag. Raises ValueError where the finished runs
-    are not of one task.
+    The last column is log10 g(lag)/g(0) at the largest lag before training. Raises ValueError unless the tested runs
+    are all of one task.
     """
     finished = with_test(cells(runs))
     if len({cell.task for cell in finished}) != 1:
@@ -128,7 +128,7 @@ def _score(cell: Cell) -> str:
 
 
 def terminal_matrix(title: str, trained: dict[int, dict[int, Estimate]]) -> Table:
-    """A matrix for the terminal: a row for each lag trained at, a column for each tested at."""
+    """An accuracy matrix for the terminal: a row for each trained lag, a column for each tested lag."""
     tested = sorted({lag for row in trained.values() for lag in row})
     shown = Table("trained at", *map(str, tested), title=escape(f"{title}: accuracy at each lag"), title_justify="left")
     for lag, row in trained.items():
@@ -159,7 +159,7 @@ def _row(cell: Cell) -> Row:
 
 
 def _scored(done: Sequence[Record]) -> Row:
-    """What the test says."""
+    """The columns that come from the test."""
     return {
         "accuracy": mean(run["test"]["accuracy"] for run in done),
         "chance": done[0]["test"]["chance"],
@@ -169,7 +169,7 @@ def _scored(done: Sequence[Record]) -> Row:
 
 
 def _learned(cell: Cell) -> Row:
-    """What training says."""
+    """The columns that come from training."""
     done = cell.finished
     return {
         "solved": success_rate(done) if cell.solvable else None,
@@ -183,7 +183,7 @@ def _learned(cell: Cell) -> Row:
 
 
 def _change(runs: Iterable[Record], name: str) -> Change | None:
-    """What became of one of the gradient's scalars; None where it was never measured."""
+    """A scalar of the gradient at its first and last measurement; None if no run measured it."""
     measured: list[Any] = [scalars for run in runs if (scalars := run["gradient_scalars"])]
     return Change(*(_mean(scalars[at][name] for scalars in measured) for at in (0, -1))) if measured else None
 
@@ -195,7 +195,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def text(row: Row, column: str) -> str:
-    """An entry as people read it."""
+    """An entry as text for readers."""
     value = row[column]
     write: Callable[[float | None], str] = lambda number: "–" if number is None else format(number, COLUMNS[column])  # noqa: E731
     match value:
@@ -212,7 +212,7 @@ def text(row: Row, column: str) -> str:
 
 
 def numbers(row: Row) -> Row:
-    """An entry as programs read it: a column for each of its numbers."""
+    """A row for programs: an entry with several numbers becomes several columns."""
     flat: Row = {}
     for column, value in row.items():
         names = NUMBERS.get(column, (column,))

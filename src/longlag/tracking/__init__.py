@@ -1,1 +1,1 @@
-"""Weights & Biases and other loggers: one run, a sweep, a W&B Report. Never the only copy of a result."""
+"""Logs runs, sweeps and reports to Weights & Biases and other loggers. Every result is also stored in the records."""

@@ -1,4 +1,4 @@
-"""Weights & Biases: online when it can be, offline when not, and never the reason that a run is lost."""
+"""The loggers of a run. Weights & Biases logs online if it can, else offline; its failures never stop a run."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,17 +24,17 @@ STEP = "trainer/global_step"  # Lightning's name
 
 
 class Wandb(WandbLogger):
-    """One W&B run, under exact metric names: Lightning's own `define_metric("*")` would fight with the lag axis.
+    """One W&B run. Each metric is defined by its name: Lightning's `define_metric("*")` would break the lag axis.
 
     Args:
         project, entity, group, tags: as in `wandb.init`.
         name: of the run.
-        id: of the run; one that the server knows goes on. null: a new one.
-        run_config: what W&B shows as the configuration, plain values.
+        id: of the run; a run with an id that the server knows is continued. None: a new run.
+        run_config: the configuration that W&B shows, as plain values.
         dir, mode, timeout: see `wandb_runs.start`.
 
     Raises:
-        ValueError: where `mode` is unknown.
+        ValueError: if `mode` is unknown.
     """
 
     def __init__(
@@ -50,38 +50,38 @@ class Wandb(WandbLogger):
         mode: str = "auto",
         timeout: float = 15,
     ):
-        self._said: set[str] = set()  # failures, each of them once
-        self._lost = False  # whether wandb's own process is
+        self._said: set[str] = set()  # warnings logged so far: each is logged only once
+        self._lost = False  # whether the process that wandb runs beside this one has ended
         given: dict[str, Any] = {"project": project, "entity": entity, "group": group, "tags": list(tags)}
         given |= {"name": name, "id": id}
-        first = rank_zero_only.rank in (0, None)  # the other ranks of a ddp run log nothing
+        first = rank_zero_only.rank in (0, None)  # the other ranks of a DDP run log nothing
         given |= {"config": dict(run_config), "job_type": "run"}
         run = _start(mode, timeout, dir, **given) if first else None
         super().__init__(experiment=run, project=project, save_dir=str(wandb_runs.files_in(dir)))
 
     def declare(self, measures: Iterable[str]) -> None:
-        """Give what is measured while training its axis, the training step."""
+        """Define the metrics that are logged during training, with the training step as their x axis."""
         names = [f"{split}/{name}" for split in ("train", "val") for name in measures]
         names += ["val/chance", "train/gradient_norm", "train/lr", "train/lag"]
         self._safely(lambda: [self.experiment.define_metric(name, step_metric=STEP) for name in names])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """As Lightning's, but a failure costs a warning and not the run."""
+        """Like Lightning's method, but a failure causes a warning and does not stop the run."""
         self._safely(lambda: super(Wandb, self).log_metrics(metrics, step))
 
     def log_results(self, record: Record, pictures: Iterable[Path]) -> None:
-        """The lag curve, the gradients, the pictures, the generated text, and the record as the run's summary."""
+        """Log the lag curve, the gradients, the pictures and the generated text; the record becomes the W&B summary."""
         self._safely(lambda: wandb_runs.log_record(self.experiment, record, pictures))
 
     def close(self, ok: bool) -> None:
-        """End the run, as failed where it did not finish, within the time-out."""
+        """End the W&B run within the timeout, and mark it as failed unless `ok`."""
         if self._experiment is not None:
             self._safely(lambda: wandb_runs.finish(self.experiment, ok))
         if self._lost:
             wandb_runs.abandon()
 
     def _safely(self, action: Callable[[], Any]) -> None:
-        """Whatever W&B may raise costs a warning: metrics.csv and record.json hold everything."""
+        """Run the action; any error in it becomes a warning, since metrics.csv and record.json hold every result."""
         if self._lost:
             return
         try:
@@ -99,7 +99,7 @@ class Wandb(WandbLogger):
 
 
 def _start(*where: Any, **given: Any) -> Any:
-    """A W&B run, or one that tracks nothing where W&B cannot start."""
+    """A W&B run, or a disabled one that logs nothing if W&B cannot start."""
     try:
         return wandb_runs.start(*where, **given)
     except RuntimeError as error:
@@ -108,7 +108,7 @@ def _start(*where: Any, **given: Any) -> Any:
 
 
 def _logger(name: str, node: DictConfig, folder: Path, record: Record) -> Logger:
-    """The logger that `node` describes."""
+    """Build the logger that the settings `node` describe."""
     if name == "wandb":
         named = wandb_runs.named(record)
         given = {"name": named["name"], "id": wandb_runs.run_id(folder, record), "run_config": named["config"]}
@@ -125,9 +125,9 @@ def _logger(name: str, node: DictConfig, folder: Path, record: Record) -> Logger
 
 @contextmanager
 def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Iterator[list[Logger]]:
-    """The loggers of the run. W&B gets the results at the end and is closed whatever happens.
+    """The loggers of the run. When the block ends, even by an exception, W&B gets the results and is closed.
 
-    Raises ValueError where a logger is none, or would write elsewhere than in the run's folder or W&B's.
+    Raises ValueError if an entry of `cfg.logger` is not a logger or would write outside the folders of the run and W&B.
     """
     loggers = [_logger(str(name), node, folder, record) for name, node in cfg.logger.items()]
     ours = [logger for logger in loggers if isinstance(logger, Wandb)]

@@ -1,6 +1,6 @@
-"""A set of runs as a W&B Report: the runs, the curves, and a page in W&B that compares them. Needs no torch.
+"""Publishes a set of runs as a W&B Report: the runs, their curves and a page that compares them. Needs no torch.
 
-wandb-workspaces makes the page; it comes with `pip install longlag[report]`.
+The page is made with wandb-workspaces, which `pip install longlag[report]` installs.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ PROTOCOL = (
 
 
 def target(where: str) -> tuple[str, str]:
-    """The entity and the project that ENTITY/PROJECT names. Raises ValueError where it names none."""
+    """The entity and the project that ENTITY/PROJECT names. Raises ValueError if `where` has another form."""
     entity, _, project = where.partition("/")
     if not (entity and project) or "/" in project:
         raise ValueError(f"--wandb wants ENTITY/PROJECT, got {where}")
@@ -34,19 +34,19 @@ def target(where: str) -> tuple[str, str]:
 
 
 def publish(runs: Sequence[Record], where: str, title: str, kept: Path) -> str:
-    """Make or update the report; returns its address.
+    """Create or update the report and return its address.
 
-    Runs that the project has already are reused; the others are sent from their records.
+    Runs that are already in the project are reused; the others are uploaded from their records.
 
     Args:
-        runs: their records.
+        runs: records of the runs.
         where: ENTITY/PROJECT.
         title: of the report.
-        kept: a JSON file that says which report it was, so that the next time updates it.
+        kept: a JSON file that stores the id of the report, so that the next call updates the same report.
 
     Raises:
-        ValueError: where `where` is no ENTITY/PROJECT, nobody is logged in, or wandb-workspaces is missing.
-        ConnectionError: where W&B cannot be reached.
+        ValueError: if `where` is not ENTITY/PROJECT, nobody is logged in, or wandb-workspaces is missing.
+        ConnectionError: if W&B cannot be reached.
     """
     entity, project = target(where)
     make = _workspaces()
@@ -75,18 +75,18 @@ def _workspaces() -> Any:
 
 
 def _contents(runs: Sequence[Record]) -> str:
-    """Names this set of runs: the curves of another set are other W&B runs."""
+    """A hash of this set of runs, so that the curves of another set become other W&B runs."""
     found = sorted(f"{run['config_hash']} {run['status']}" for run in runs)
     return hashlib.sha256("\n".join(found).encode()).hexdigest()[:8]
 
 
 def _send_missing(runs: Sequence[Record], group: str, settings: dict[str, Any]) -> None:
-    """Send the runs, and the curves of the group, that the project has not got."""
+    """Upload the runs that the project lacks, and the curves if it has no run of this W&B group."""
     api = wandb.Api(timeout=settings["timeout"])
     try:
         there = list(api.runs(f"{settings['entity']}/{settings['project']}", lazy=False))
     except ValueError as error:
-        if "Could not find project" not in str(error):  # a new one is made
+        if "Could not find project" not in str(error):  # W&B creates the project with its first run
             raise
         there = []
     known = {run.config.get("config_hash") for run in there}
@@ -109,7 +109,7 @@ def _send(record: Record, settings: dict[str, Any]) -> None:
 
 
 def _blocks(make: Any, title: str, group: str) -> list[Any]:
-    """The protocol, and panels: accuracy against lag, the gradient, learning, every point, every run."""
+    """The blocks of the page: the protocol, then panels of accuracy, gradient, learning, every point and every run."""
     curves = make.Runset(name="curves", filters=f"Metric('Group') == '{group}' and Metric('JobType') == 'curve'")
     whole = make.Runset(
         name="comparison", filters=f"Metric('Group') == '{group}' and Metric('JobType') == 'comparison'"

@@ -1,6 +1,6 @@
-"""A sweep in Weights & Biases, beside its runs: a curve for each model, and one run that compares them all.
+"""Logs a sweep to Weights & Biases: one W&B run with the curves of each model, and one that compares all models.
 
-From records alone; needs no torch.
+Uses only the records; needs no torch.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ LONG = ("task", "model", "differs in", "seed", "trained at lag", "tested at lag"
 
 
 def log_sweep(records: Sequence[Record], group: str, settings: dict[str, Any]) -> None:
-    """Log the curves and the comparison; whatever W&B does, only a warning comes of it.
+    """Log the curves and the comparison. Any failure of W&B causes only a warning.
 
     Args:
-        records: of the sweep; those without a test have nothing to show here.
-        group: its name; with it the W&B runs have the same ids each time.
+        records: of the sweep; those without a test are left out.
+        group: name of the sweep. The W&B ids are derived from it, so logging it again updates the same W&B runs.
         settings: `project`, `entity`, `tags`, `dir`, `mode` and `timeout` of `conf/logger/wandb.yaml`.
     """
     finished = with_test(cells(records))
@@ -39,7 +39,7 @@ def log_sweep(records: Sequence[Record], group: str, settings: dict[str, Any]) -
         for (task, name), line in lines.items():
             run = _start(settings, group, "curve", f"{name} on {task}")
             if run.offline:
-                settings = settings | {"mode": "offline"}  # the server is waited for once
+                settings = settings | {"mode": "offline"}  # the server did not answer: do not wait for it again
             _log_curve(run, line)
         if lines:
             run = _start(settings, group, "comparison", f"{group} compared")
@@ -47,7 +47,7 @@ def log_sweep(records: Sequence[Record], group: str, settings: dict[str, Any]) -
             if run.offline:
                 runs = shown(Path(run.dir).parents[1]) / "offline-run-*"
                 log.info("W&B is offline. To send the sweep later: wandb sync %s", runs)
-    except Exception as error:  # whatever W&B may raise: the records hold everything
+    except Exception as error:  # any error of W&B: the records hold every result
         log.warning("W&B: %s; scripts/table.py shows the sweep without it", first_line(error))
 
 
@@ -59,7 +59,7 @@ def _start(settings: dict[str, Any], group: str, job_type: str, name: str) -> An
 
 
 def _log_curve(run: Any, line: Sequence[Cell]) -> None:
-    """Accuracy over the lags trained at, and over those that the network of the largest was tested at."""
+    """Log accuracy at each trained lag, and accuracy of the networks of the largest trained lag at each tested lag."""
     curves = {
         "trained": {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in line},
         "tested": tested_at(line[-1].finished),
@@ -72,7 +72,7 @@ def _log_curve(run: Any, line: Sequence[Cell]) -> None:
 
 
 def _log_comparison(run: Any, finished: Sequence[Cell], lines: dict[tuple[str, str], list[Cell]]) -> None:
-    """Every point of every run in one long table, and a chart with a line for each model."""
+    """Log one long table with every point of every run, and a chart with a line for each model."""
     rows = [
         [
             cell.task,
