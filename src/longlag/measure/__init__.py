@@ -1,1 +1,1 @@
-"""What is measured of a network: accuracy over lags, the gradient over distance, gates, cost."""
+"""Measurements of a network: accuracy over lags, the gradient over distance, gates and cost."""

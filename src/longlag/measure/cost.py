@@ -1,4 +1,4 @@
-"""What a run cost and what it ran on."""
+"""The cost of a run (parameters, memory) and the environment it ran in."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ PACKAGES = ("longlag", "torch", "pytorch-lightning", "hydra-core", "wandb", "num
 
 
 def parameters(network: Network) -> dict[str, int]:
-    """Trainable numbers in the whole network, in its core and in its head, the head."""
+    """Count the trainable parameters of the whole network, of its core and of its head."""
     return {
         "parameters": count(network),
         "core_parameters": count(network.core),
@@ -28,26 +28,26 @@ def parameters(network: Network) -> dict[str, int]:
 
 
 def watch_memory(device: torch.device) -> None:
-    """Measure the peak from now on: a worker process makes one run after another."""
+    """Reset the peak memory, since a worker process executes several runs one after another."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):  # no Linux, or not allowed: the peak of the process then
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    with suppress(OSError):  # not Linux, or not permitted: the peak is then that of the whole process
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 5 resets VmHWM, see proc(5)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory since then: allocated on the GPU, or resident of the whole process on the CPU."""
+    """Peak memory since `watch_memory`: allocated on the GPU, or resident in the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError):
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere
 
 
 def environment(device: torch.device, allocator: str) -> dict[str, Any]:
-    """Versions, machine, processor, device, threads, and the commit where the code is a checkout."""
+    """Versions, machine, processor, device, threads, and the git commit if the code is in a checkout."""
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
@@ -71,7 +71,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Of the checkout this file stands in, with `+` where it has been changed."""
+    """The git commit of the checkout that contains this file, with `+` if it has uncommitted changes."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None

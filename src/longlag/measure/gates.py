@@ -1,4 +1,4 @@
-"""What the gates of a trained network do: one sequence again, step by step, with every gate written down."""
+"""Gate activity of a trained network: one sequence is run again step by step, and the gates of every step are kept."""
 
 from typing import Any, NamedTuple
 
@@ -19,13 +19,14 @@ FROM_SCRATCH: dict[type[nn.Module], type[Scratch]] = {nn.LSTM: LSTMScratch, nn.G
 
 
 class Replay(NamedTuple):
-    """One layer over one sequence.
+    """The gates and the state of one layer over one sequence.
 
     Attributes:
-        values: by name, each gate and the state, C or h; (time, units) each, units from the shortest time constant on.
-        time_constants: (units) steps over which a unit keeps its state, 1 / (1 - mean of the gate that keeps); without
-            such a gate, steps over which it lets as much in as one open step would: 1 / mean of the input gate.
-        landmarks: the steps to name: what was shown there, and `?` where the network was asked.
+        values: each gate and the state (C or h) by name, (time, units) each; units are sorted by time constant.
+        time_constants: (units) number of steps over which a unit keeps its state, 1 / (1 - mean of the gate that
+            keeps). Without such a gate, 1 / mean of the input gate: the steps in which it admits as much as in one
+            step with an open gate.
+        landmarks: labels by step: the items shown there, and `?` at the scored steps.
     """
 
     values: dict[str, NDArray[Any]]
@@ -35,10 +36,10 @@ class Replay(NamedTuple):
 
 @torch.no_grad()
 def replay(network: Network, task: Task, seeds: Seeds) -> list[Replay]:
-    """Each layer over the first validation sequence.
+    """Replay each layer on the first validation sequence.
 
     Raises:
-        ValueError: where the core has no gates.
+        ValueError: if the core has no gates.
     """
     core = from_scratch(network.core)
     batch = next(fixed_batches(task, "val", seeds, 1))
@@ -47,7 +48,7 @@ def replay(network: Network, task: Task, seeds: Seeds) -> list[Replay]:
     x = network.encoder(batch.inputs.to(next(network.parameters()).device))
     layers = []
     for layer in range(core.num_layers):
-        zero = x.new_zeros(1, core.hidden_size)
+        zero = x.new_zeros(1, core.hidden_size)  # initial state of a batch of one sequence
         steps = list(unrolled(type(core).step, x, (zero,) * core.parts, core.weights(layer)))
         x = torch.stack([h for (h, *_), _ in steps], dim=1)
         layers.append(_sorted(core, steps, landmarks))
@@ -55,14 +56,14 @@ def replay(network: Network, task: Task, seeds: Seeds) -> list[Replay]:
 
 
 def has_gates(core: nn.Module) -> bool:
-    """Whether `replay` can show them."""
+    """Whether `replay` works for this core."""
     if isinstance(core, Scratch):
         return len(GATES[core.architecture]) > 1
     return isinstance(core, tuple(FROM_SCRATCH))
 
 
 def from_scratch(core: nn.Module) -> Scratch:
-    """The core, or for torch's LSTM and GRU the cell from scratch with its weights. ValueError without gates."""
+    """Return the core, or a cell from scratch with the weights of torch's LSTM or GRU. ValueError without gates."""
     if not has_gates(core):
         raise ValueError(f"{type(core).__name__} has no gates to show; an LSTM or a GRU has")
     if isinstance(core, Scratch):

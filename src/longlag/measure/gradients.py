@@ -1,4 +1,4 @@
-"""The gradient over distance: how much of the loss at one step reaches the input, and the state, k steps earlier."""
+"""The gradient over distance: how much of the loss at one step reaches the input and the state k steps earlier."""
 
 import math
 from collections.abc import Iterable
@@ -13,19 +13,19 @@ from longlag.models.check.copies import without_dropout
 from longlag.models.network import Network, at_steps
 from longlag.tasks.task import Batch, Task
 
-SEQUENCES = 4  # the norm is averaged over them
-HORIZON = -3.0  # log10 g(k) / g(0) down to which a gradient counts as reaching k
+SEQUENCES = 4  # number of sequences over which the norm is averaged
+HORIZON = -3.0  # smallest log10 g(k) / g(0) at which the gradient counts as reaching distance k
 
 
 class Profile(NamedTuple):
-    """The gradient over distance at one step of the training.
+    """The gradient over distance at one training step.
 
     Attributes:
-        step: of the training.
-        lag: of the task.
+        step: training step.
+        lag: lag of the task.
         norms: log10 g(k) at distances k = 0, 1, 2, …; -inf where the gradient is exactly zero.
-        states: the same of the gradient in the recurrent state, at the distances of `points`; empty where the core
-            has no state.
+        states: log10 norm of the gradient with respect to the recurrent state, by distance, at the distances of
+            `points`; empty if the core has no state.
     """
 
     step: int
@@ -35,14 +35,14 @@ class Profile(NamedTuple):
 
     @property
     def farthest(self) -> int:
-        """The lag, or the largest distance there is below it."""
+        """The lag, or the largest measured distance if that is smaller."""
         return min(self.lag, len(self.norms) - 1)
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """For the record: `{step, distance, log10_norm}` at distances 0, 1, 2, 4, … and at the lag; null for a zero.
+        """Points for the record: `{step, distance, log10_norm}` at distances 0, 1, 2, 4, … and the lag; null for zero.
 
-        With `log10_state_norm` where the core has a state.
+        If the core has a state, each point also has `log10_state_norm`.
         """
         points: list[dict[str, Any]] = []
         for k in _thinned(len(self.norms) - 1, self.lag):
@@ -53,16 +53,16 @@ class Profile(NamedTuple):
 
     @property
     def scalars(self) -> dict[str, Any]:
-        """For the record: what the profile comes to from distance 0 to the lag; null where it cannot be told.
+        """Summary values for the record, from distance 0 to the lag; null where undefined.
 
-        decades_per_step: how fast it falls: minus the slope of log10 g(k), by least squares over what is not zero.
-        half_life: steps over which it halves at that rate; null where it does not fall.
-        horizon: the largest distance at which it is at least a thousandth of g(0).
-        log10_over_lag: log10 g(lag) / g(0), or of the largest distance there is.
-        state_log10_over_lag: the same of the gradient in the state; null where the core has none.
+        decades_per_step: decay rate: minus the slope of log10 g(k), a least-squares fit over the non-zero values.
+        half_life: number of steps over which the gradient halves at that rate; null if it does not decay.
+        horizon: the largest distance at which the gradient is at least a thousandth of g(0).
+        log10_over_lag: log10 g(lag) / g(0); the largest measured distance replaces the lag if it is smaller.
+        state_log10_over_lag: the same for the gradient with respect to the state; null if the core has none.
         """
         within = np.array(self.norms[: self.farthest + 1])
-        told = np.isfinite(within)
+        told = np.isfinite(within)  # distances with a non-zero gradient
         slope = float(np.polyfit(np.flatnonzero(told), within[told], 1)[0]) if told.sum() > 1 else math.nan
         reached = np.flatnonzero(told & (within - within[0] >= HORIZON)) if told[0] else np.array([])
         states = self.states or {0: -math.inf, self.farthest: -math.inf}
@@ -77,41 +77,42 @@ class Profile(NamedTuple):
 
 
 def gradient_over_distance(network: Network, task: Task, batch: Batch, step: int) -> Profile:
-    """g(k) = E ||dL_s / de_{s-k}||, e the encoder's output, L_s the loss at the step s that the task has probed.
+    """Measure g(k) = E ||dL_s / de_{s-k}||, e the encoder's output and L_s the loss at the task's probed step s.
 
-    For any core, since it differentiates by what goes into it. Where the core has `unroll` (see `network.py`), so does
-    E ||dL_s / d(h, c)_{s-k}||, by its state. In float64 on the CPU, on a copy of the network, which is left as it was.
+    This works for any core, since it only differentiates with respect to the core's input. If the core has `unroll`
+    (see `network.py`), E ||dL_s / d(h, C)_{s-k}|| is measured too. The computation is in float64 on the CPU, on a copy:
+    the network is left unchanged.
 
     Args:
-        network: any.
-        task: scores it.
-        batch: of the task; the first few sequences are used.
-        step: training step at which this is measured, for the record.
+        network: any network.
+        task: the task that computes the loss.
+        batch: a batch of the task; the first few sequences are used.
+        step: training step of the measurement, for the record.
 
     Returns:
-        The profile, as far back as every sequence reaches.
+        The profile, up to the largest distance that all sequences have.
     """
     few = Batch(*(part[:SEQUENCES] for part in batch.to("cpu")))
     few = few._replace(targets=few.targets[:, [task.probed]], steps=few.steps[:, [task.probed]])
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():  # should a core draw from it all the same
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():  # in case a core draws random numbers even so
         return Profile(step, task.lag, *_log10_norms(_probe(network), task, few))
 
 
 def scheduled(step: int) -> bool:
-    """Whether the gradient is measured at a step of the training: 1, 3, 10, 30, 100, …"""
+    """Whether the gradient is measured at a training step: 1, 3, 10, 30, 100, …"""
     digits = str(step)
     return digits[0] in "13" and not digits[1:].strip("0") and step > 0
 
 
 def _probe(network: Network) -> Network:
-    """A float64 copy in training mode (cuDNN and oneDNN give no gradient in the other), with dropout off."""
+    """A float64 copy in training mode (cuDNN and oneDNN give no gradient in evaluation mode), with dropout off."""
     return without_dropout(network).train()
 
 
 def _log10_norms(network: Network, task: Task, batch: Batch) -> tuple[list[float], dict[int, float]]:
-    """log10 g(k) as far back as every sequence reaches, by the inputs and by the states.
+    """log10 g(k) for the inputs and for the states, up to the largest distance that all sequences have.
 
-    Each sequence counts from its own probed step s, `batch.steps` (batch, 1).
+    The distance is counted from each sequence's own probed step s = `batch.steps` (batch, 1).
     """
     s = batch.steps
     inputs = batch.inputs[:, : int(s.max()) + 1]
@@ -121,6 +122,7 @@ def _log10_norms(network: Network, task: Task, batch: Batch) -> tuple[list[float
     probed = at_steps(hidden, s)
     loss = task.measure(network.head(probed), batch)["loss"].sum()  # each sequence's gradient is its own
     parts = [part for state in states.values() for part in state]
+    # `probed` is the core's output at s: its gradient stands for that of the state at distance 0.
     gradients = iter(torch.autograd.grad(loss, [embedded, probed, *parts], materialize_grads=True))
     by_input, at_s = log10_norm(next(gradients)), log10_norm(next(gradients)[:, 0])
     by_state = {step: log10_norm(_joined([next(gradients) for _ in state])) for step, state in states.items()}
@@ -132,9 +134,9 @@ def _log10_norms(network: Network, task: Task, batch: Batch) -> tuple[list[float
 
 
 def _unroll(core: nn.Module, embedded: Tensor, steps: Iterable[int]) -> tuple[Tensor, dict[int, tuple[Tensor, ...]]]:
-    """The core's outputs, and the state it is in after each of the steps; none where it has no `unroll`.
+    """The core's outputs, and its state after each of the given steps; no states if the core has no `unroll`.
 
-    The last of the steps is the last there is.
+    The largest of the steps must be the last time step.
     """
     unroll = getattr(core, "unroll", None)
     if unroll is None:
@@ -148,17 +150,17 @@ def _unroll(core: nn.Module, embedded: Tensor, steps: Iterable[int]) -> tuple[Te
 
 
 def _joined(state: list[Tensor]) -> Tensor:
-    """h, or h and c, each (layers, batch, hidden_size) -> (batch, all of them)."""
+    """Concatenate h, or h and C, each (layers, batch, hidden_size) -> (batch, all units)."""
     return torch.cat([part.transpose(0, 1).flatten(1) for part in state], dim=1)
 
 
 def _thinned(reach: int, lag: int) -> list[int]:
-    """Distances 0, 1, 2, 4, … up to `reach`, and the lag or the largest there is below it."""
+    """Distances 0, 1, 2, 4, … up to `reach`, and the lag, or `reach` if that is smaller."""
     return sorted({0, min(lag, reach)} | {2**power for power in range(reach.bit_length())})
 
 
 def _log10_mean(norms: Tensor) -> Tensor:
-    """log10 of the mean over the first dimension, of log10 values."""
+    """log10 of the mean over the first dimension of values given as log10, computed without underflow."""
     return torch.logsumexp(norms * math.log(10), dim=0) / math.log(10) - math.log10(len(norms))
 
 
@@ -171,6 +173,6 @@ def _finite(value: float) -> float | None:
 
 
 def log10_norm(vectors: Tensor) -> Tensor:
-    """log10 of the Euclidean norm over the last dimension, -inf for a zero; squares cannot underflow."""
+    """log10 of the Euclidean norm over the last dimension, -inf for zero; scaling prevents underflow of the squares."""
     scale = vectors.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
     return scale.squeeze(-1).log10() + (vectors / scale).norm(dim=-1).log10()

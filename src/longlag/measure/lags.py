@@ -1,4 +1,4 @@
-"""Accuracy over lags: one trained network, tested at lags it was and was not trained at."""
+"""Accuracy over lags: one trained network is tested at its training lag and at others."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,10 +14,10 @@ from longlag.tasks.task import Task
 
 
 def default_lags(task: Task) -> list[int]:
-    """Twice the trained lag, where the task has it, and its halves down to the task's smallest.
+    """Twice the trained lag, if the task allows it, then repeated halves of that down to the task's smallest lag.
 
-    Their lengths add up to about four times the trained one, so that testing costs a recurrent model about as much as
-    ten training steps of 32 sequences, a Transformer about fifteen: less than a fifth of any run of 75 steps.
+    Their sum is about four times the trained lag. Testing therefore costs a recurrent model about as much as ten
+    training steps with 32 sequences, a Transformer about fifteen: less than a fifth of any run of 75 steps or more.
     """
     lags = [2 * task.lag if task.max_lag is None or 2 * task.lag <= task.max_lag else task.lag]
     while lags[-1] // 2 >= task.min_lag:
@@ -27,9 +27,10 @@ def default_lags(task: Task) -> list[int]:
 
 @torch.no_grad()
 def score(network: Network, task: Task, seeds: Seeds, sequences: int) -> dict[str, Any]:
-    """Means of the task's measures over its first `sequences` test sequences; the network is left in eval mode.
+    """Means of the task's measures over its first `sequences` test sequences; leaves the network in evaluation mode.
 
-    With them what the task derives from them, and, as `NAME_by_position`, a list of means at each scored step.
+    The result also has the values that the task derives from the means and, as `NAME_by_position`, the list of means
+    at each scored step.
     """
     device = next(network.parameters()).device
     means = {name: MeanMetric(nan_strategy="disable", sync_on_compute=False).to(device) for name in task.measures}
@@ -56,16 +57,16 @@ def over_lags(
     tell: Callable[[LagPoint], None] = lambda _: None,
     trained: dict[str, Any] | None = None,
 ) -> list[LagPoint]:
-    """The lag curve: at each lag the score, the chance beside it and the number of sequences behind it.
+    """The lag curve: at each lag the test results, chance for comparison, and the number of test sequences.
 
     Args:
-        network: trained.
-        task: what it was trained on.
-        lags: where to test. Raises ValueError where the task cannot be made at one of them.
-        seeds: of the run.
-        sequences: at each lag.
-        tell: called with each point as it is measured.
-        trained: the score of `task` itself, where it is known.
+        network: the trained network.
+        task: the task that it was trained on.
+        lags: the lags to test at. Raises ValueError if the task does not allow one of them.
+        seeds: seeds of the run.
+        sequences: number of test sequences at each lag.
+        tell: called with each point as soon as it is measured.
+        trained: test results for `task` itself, if they are already known.
     """
     curve: list[LagPoint] = []
     for at in [task.on_curve(lag) for lag in sorted(set(lags))]:

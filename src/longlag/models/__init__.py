@@ -1,1 +1,1 @@
-"""The cores, one per file, and the network that puts one between a task's encoder and head."""
+"""The cores, one per file, and the network that puts a core between a task's encoder and head."""

@@ -15,10 +15,10 @@ def gru_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> Step:
     """One step of time.
 
     Args:
-        Wx_t: (batch, 3 hidden_size) what the input gives the gates, W x_t + b, with b_ih.
+        Wx_t: (batch, 3 hidden_size) the input's contribution to the gates, W x_t + b, where b is torch's b_ih.
         h: (batch, hidden_size) h_{t-1}.
         U: (3 hidden_size, hidden_size) the recurrent weights.
-        b: (3 hidden_size) c of the equations: b_hh.
+        b: (3 hidden_size) torch's b_hh, which is c in the equations below.
 
     Returns:
         The state (h_t) and the gates (r_t, z_t, n_t).
@@ -33,21 +33,21 @@ def gru_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> Step:
 
 
 class FusedGRU(Fused):
-    """Blocks n, r, z, q: the candidate, the gates, and q = U_n h_{t-1} + c_n, which r multiplies."""
+    """Blocks in the order n, r, z, q: the candidate, the two gates, and q = U_n h_{t-1} + c_n, which r multiplies."""
 
     blocks = 4
-    from_h = 1  # W_n x_t + b_n takes no h: q stands for it
+    from_h = 1  # block n is W_n x_t + b_n, without h: the recurrent part is in block q
 
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-        """Torch's rows r, z, n; those of n, split in what multiplies x and what multiplies h."""
+        """Reorder torch's rows r, z, n; the rows of n are split into a part for x (n) and a part for h (q)."""
         W_n, U_n, b_n, c_n = W.chunk(3)[2], U.chunk(3)[2], b_ih.chunk(3)[2], b_hh.chunk(3)[2]
         r, z, _ = torch.cat([W, (b_ih + b_hh)[:, None], U], dim=1).chunk(3)
-        n = F.pad(torch.cat([W_n, b_n[:, None]], dim=1), (0, U.shape[1]))  # no h in it
-        q = F.pad(torch.cat([c_n[:, None], U_n], dim=1), (W.shape[1], 0))  # no x in it
+        n = F.pad(torch.cat([W_n, b_n[:, None]], dim=1), (0, U.shape[1]))  # zero weights for h
+        q = F.pad(torch.cat([c_n[:, None], U_n], dim=1), (W.shape[1], 0))  # zero weights for x
         return torch.cat([n, r, z, q])
 
     def views(self, gates: Tensor, C: Tensor | None) -> Views:
-        """r and z together, and each block; n for `tanh`."""
+        """The gates r and z together, each block, and n in the form that `tanh` takes."""
         return gates[:, :, 1:3], *gates.unbind(2), array(gates[:, :, 0])
 
     def step(self, views: Sequence[Any], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
@@ -62,7 +62,7 @@ class FusedGRU(Fused):
         """dz_n = dh (1 - z) tanh'(z_n), dz_q = dz_n r, dz_r = dz_n q σ'(z_r), dz_z = dh (h_{t-1} - n) σ'(z_z).
 
         Returns:
-            z, which h_{t-1} keeps of itself.
+            z = the direct part of dh_t/dh_{t-1}, which does not go through the gates.
         """
         (n, r, z, q), (dz_n, dz_r, dz_z, dz_q) = gates.unbind(2), dz.unbind(2)
         through_tanh(1 - z, n, out=dz_n)
@@ -75,12 +75,12 @@ class FusedGRU(Fused):
         self, parts: Sequence[Tensor], others: Sequence[Tensor], dh: Tensor, dC: Tensor, dh_before: Tensor
     ) -> None:
         """dh_{t-1} += z dh_t."""
-        parts[0].mul_(dh.unsqueeze(1))
+        parts[0].mul_(dh.unsqueeze(1))  # all four blocks are proportional to dh_t
         dh_before.addcmul_(dh, others[0])
 
 
 class GRUScratch(Scratch):
-    """The same function as `torch.nn.GRU`, to within rounding; parameter names and gate order (r, z, n) are torch's."""
+    """The same function as `torch.nn.GRU` up to rounding, with torch's parameter names and gate order (r, z, n)."""
 
     architecture = "gru"
     step = staticmethod(gru_step)

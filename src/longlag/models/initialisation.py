@@ -1,16 +1,16 @@
-"""Initialisation as an axis of its own: the schemes and which architecture takes which.
+"""Initialisation as an independent axis: the schemes, and which architecture accepts which.
 
 ============  ===  ====  =========  ===  ===========  ==========================================================
 scheme        rnn  lstm  lstm_1997  gru  transformer  what it sets
 ============  ===  ====  =========  ===  ===========  ==========================================================
-torch         yes  yes   yes        yes  yes          PyTorch's own, untouched
+torch         yes  yes   yes        yes  yes          PyTorch's own initialisation, unchanged
 orthogonal    yes  yes   yes        yes  -            recurrent weights orthogonal (per gate), biases 0
 identity      yes  -     -          -    -            recurrent weights the identity (Le et al. 2015), biases 0
-forget_one    -    yes   -          yes  -            orthogonal, and the keeping gate's bias 1 (Gers et al. 2000)
-chrono        -    yes   yes        yes  -            orthogonal, and the gates' biases log u (Tallec & Ollivier 2018)
+forget_one    -    yes   -          yes  -            orthogonal, and bias 1 of the gate that keeps (Gers et al. 2000)
+chrono        -    yes   yes        yes  -            orthogonal, and gate biases log u (Tallec & Ollivier 2018)
 ============  ===  ====  =========  ===  ===========  ==========================================================
 
-Each scheme adds one thing to the one above it, so that a sweep over `model.init` shows which of them carries the lag.
+Each scheme adds one change to the one above it, so a sweep over `model.init` shows which change carries the lag.
 """
 
 import torch
@@ -29,11 +29,11 @@ GATES = {  # in torch's order
     "lstm_1997": ("i", "g", "o"),
     "gru": ("r", "z", "n"),
 }
-KEEPING_GATE = {"lstm": "f", "gru": "z"}  # the state is multiplied by it at every step
+KEEPING_GATE = {"lstm": "f", "gru": "z"}  # the gate that multiplies the previous state at every step
 
 
 def check_scheme(architecture: str, scheme: str) -> None:
-    """Raise ValueError, naming what would fit, where the architecture does not take the scheme."""
+    """Raise ValueError, which lists the accepted schemes, if the architecture does not accept this one."""
     accepted = ACCEPTED[architecture]
     if scheme not in accepted:
         raise ValueError(f"model.init={scheme} does not fit the {architecture}; it takes {', '.join(accepted)}")
@@ -44,14 +44,14 @@ def initialise(core: nn.Module, architecture: str, scheme: str, t_max: float, la
     """Set the weights of a recurrent core that has torch's parameter names and gate order.
 
     Args:
-        core: its parameters as `torch.nn` made them.
-        architecture: of the table, but the transformer.
-        scheme: of the table above.
-        t_max: the longest time scale, in steps, that chrono spreads the gates over; taken as at least 3.
-        layers: how many layers the core has.
+        core: the core, with the parameters that `torch.nn` gave it.
+        architecture: a column of the table above, except the transformer.
+        scheme: a row of the table above.
+        t_max: longest time scale of chrono, in steps; values below 3 count as 3.
+        layers: number of layers of the core.
 
     Raises:
-        ValueError: where the architecture does not take the scheme.
+        ValueError: if the architecture does not accept the scheme.
     """
     check_scheme(architecture, scheme)
     if scheme == "torch":
@@ -64,7 +64,7 @@ def initialise(core: nn.Module, architecture: str, scheme: str, t_max: float, la
         for block in weight_hh.chunk(len(gates)):  # (hidden_size, hidden_size)
             (nn.init.eye_ if scheme == "identity" else nn.init.orthogonal_)(block)
         bias_ih.zero_()
-        bias_hh.zero_()  # torch adds the two: all of a bias stands in bias_ih
+        bias_hh.zero_()  # torch adds the two biases: the whole bias is in bias_ih
         bias = dict(zip(gates, bias_ih.chunk(len(gates)), strict=True))
         if scheme == "forget_one":
             bias[KEEPING_GATE[architecture]].fill_(1.0)
@@ -73,9 +73,10 @@ def initialise(core: nn.Module, architecture: str, scheme: str, t_max: float, la
 
 
 def _chrono(bias: dict[str, Tensor], architecture: str, t_max: float) -> None:
-    """A unit keeps its state for about u steps, u ~ U[1, t_max - 1]: b_f = log u, and the LSTM's b_i = -b_f (eq. 16).
+    """Tallec & Ollivier (2018), eq. 16: u ~ U[1, t_max - 1], b_f = log u and, for the LSTM, b_i = -b_f.
 
-    The LSTM of 1997 has no gate that keeps: it lets in little, b_i = -log u, as the paper does with -1 to -6.
+    A unit then keeps its state for about u steps. The LSTM of 1997 has no gate that keeps. It admits little input
+    instead: b_i = -log u. The 1997 paper uses input-gate biases of -1 to -6 for this.
     """
     log_u = torch.empty_like(next(iter(bias.values()))).uniform_(1.0, max(t_max, 3) - 1.0).log_()
     if architecture in KEEPING_GATE:

@@ -1,18 +1,18 @@
-"""The LSTM and its gradient in NumPy, by hand: every line stands beside its equation.
+"""The LSTM and its gradient written by hand in NumPy: each line of code has its equation beside it.
 
-σ is the logistic function, ⊙ the product of entries. Vectors are rows, a batch of them is a matrix, so that W x is
+σ is the logistic function, ⊙ the elementwise product. A vector is a row and a batch of vectors is a matrix, so W x is
 written `x @ W.T`. The rows of W, U and b belong to the gates i, f, g, o in this order, as in `torch.nn.LSTM`.
 
 One step forward (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000)::
 
-    f_t = σ(W_f x_t + U_f h_{t-1} + b_f)        what the cell keeps
-    i_t = σ(W_i x_t + U_i h_{t-1} + b_i)        what it lets in
+    f_t = σ(W_f x_t + U_f h_{t-1} + b_f)        forget gate: what the cell state keeps
+    i_t = σ(W_i x_t + U_i h_{t-1} + b_i)        input gate: what is added to it
     g_t = tanh(W_g x_t + U_g h_{t-1} + b_g)     the candidate
-    C_t = f_t ⊙ C_{t-1} + i_t ⊙ g_t             the cell: a sum, so that its gradient is a product of f_t alone
-    o_t = σ(W_o x_t + U_o h_{t-1} + b_o)        what it shows
+    C_t = f_t ⊙ C_{t-1} + i_t ⊙ g_t             cell state: a sum, so that its gradient is a product of f_t alone
+    o_t = σ(W_o x_t + U_o h_{t-1} + b_o)        output gate: what is visible outside
     h_t = o_t ⊙ tanh(C_t)                       the output
 
-Backward, dy stands for dL/dy, and σ' = σ (1 - σ), tanh' = 1 - tanh².
+In the backward pass dy stands for dL/dy, σ' = σ (1 - σ) and tanh' = 1 - tanh².
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 
 class Weights(NamedTuple):
-    """Of one layer, or their gradients: W (4 hidden, input), U (4 hidden, hidden), b (4 hidden)."""
+    """The weights of one layer, or their gradients: W (4 hidden, input), U (4 hidden, hidden), b (4 hidden)."""
 
     W: Array
     U: Array
@@ -32,7 +32,7 @@ class Weights(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step's backward pass must know of it: x (batch, input), all others (batch, hidden)."""
+    """The values of one step that its backward pass needs: x (batch, input), all others (batch, hidden)."""
 
     x: Array
     h_before: Array
@@ -45,12 +45,12 @@ class Step(NamedTuple):
 
 
 def sigmoid(z: Array) -> Array:
-    """σ(z) = 1 / (1 + e^{-z}), written by tanh, which cannot overflow."""
+    """σ(z) = 1 / (1 + e^{-z}), computed through tanh, which cannot overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * z))
 
 
 def step_forward(x: Array, h: Array, C: Array, weights: Weights) -> tuple[Array, Array, Step]:
-    """x_t (batch, input), h_{t-1} and C_{t-1} (batch, hidden) -> h_t, C_t, and what the way back needs."""
+    """x_t (batch, input), h_{t-1} and C_{t-1} (batch, hidden) -> h_t, C_t, and the values for the backward pass."""
     W, U, b = weights
     z_i, z_f, z_g, z_o = np.split(x @ W.T + h @ U.T + b, 4, axis=1)  # z = W x_t + U h_{t-1} + b
     f_t = sigmoid(z_f)  #            f_t = σ(z_f)
@@ -66,10 +66,10 @@ def step_backward(dh: Array, dC: Array, step: Step, U: Array) -> tuple[Array, Ar
     """One step back in time, by the chain rule.
 
     Args:
-        dh: (batch, hidden) dL/dh_t, from the outputs and from step t+1.
-        dC: (batch, hidden) dL/dC_t, from step t+1 alone.
-        step: as `step_forward` left it.
-        U: the recurrent weights.
+        dh: (batch, hidden) dL/dh_t, the sum of the contributions of the outputs and of step t+1.
+        dC: (batch, hidden) dL/dC_t, the contribution of step t+1 only.
+        step: the values that `step_forward` returned.
+        U: (4 hidden, hidden) the recurrent weights.
 
     Returns:
         dL/dz_t (batch, 4 hidden), dL/dh_{t-1} and dL/dC_{t-1} (batch, hidden).
@@ -91,7 +91,7 @@ def step_backward(dh: Array, dC: Array, step: Step, U: Array) -> tuple[Array, Ar
 
 
 def forward(x: Array, h: Array, C: Array, weights: Weights) -> tuple[Array, Array, Array, list[Step]]:
-    """A sequence x (batch, time, input) from h_0, C_0 on -> outputs (batch, time, hidden), h_T, C_T and its steps."""
+    """Run a sequence x (batch, time, input) from h_0, C_0 -> outputs (batch, time, hidden), h_T, C_T and the steps."""
     steps, outputs = [], []
     for t in range(x.shape[1]):
         h, C, step = step_forward(x[:, t], h, C, weights)
@@ -106,10 +106,10 @@ def backward(
     """Backpropagation through time.
 
     Args:
-        doutputs: (batch, time, hidden) dL/dh_t by way of the outputs.
-        dh, dC: (batch, hidden) dL/dh_T and dL/dC_T by way of the final state.
-        steps: as `forward` left them.
-        weights: of the layer.
+        doutputs: (batch, time, hidden) dL/dh_t through the outputs.
+        dh, dC: (batch, hidden) dL/dh_T and dL/dC_T through the final state.
+        steps: the values that `forward` returned.
+        weights: the weights of the layer.
 
     Returns:
         dL/dx (batch, time, input), dL/dh_0 and dL/dC_0 (batch, hidden), and the gradients of the weights.

@@ -1,4 +1,4 @@
-"""Matched size: how wide a core must be for the whole network to have a given number of parameters."""
+"""Matched parameters: find the width of a core at which the whole network has a given number of parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -6,35 +6,35 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-COARSE, FINE = "hidden_size", "feed_forward_size"  # the second where a core has it and the first is too coarse
-TOLERANCE = 0.02
-REFUSED_AT_MOST = 64  # widths one after another: heads ask for multiples
+COARSE, FINE = "hidden_size", "feed_forward_size"  # FINE is used if the core has it and COARSE alone is too coarse
+TOLERANCE = 0.02  # accepted relative deviation of the number of parameters
+REFUSED_AT_MOST = 64  # consecutive widths that a core may refuse: attention heads require multiples
 
 
 class Size(NamedTuple):
-    """A width, and the parameters of the network that has it."""
+    """A width, and the number of parameters of the network with that width."""
 
     width: int
     parameters: int
 
 
 def matched(make: Callable[..., nn.Module], knobs: Mapping[str, Any], parameters: int) -> dict[str, int]:
-    """The widths at which a network comes closest to a number of parameters.
+    """Find the widths at which a network comes closest to a number of parameters.
 
-    The `hidden_size` is solved for, among the widths that the core takes. A core with heads takes few: where it also
-    has a `feed_forward_size`, that makes up the difference.
+    The search is over the values of `hidden_size` that the core accepts. A core with attention heads accepts only a
+    few. If it also has a `feed_forward_size`, a search over that one makes up the difference.
 
     Args:
-        make: the network, given widths by name. Raises ValueError for a width that the core does not take.
-        knobs: of the core, by name.
-        parameters: that the network should have; more with more width.
+        make: makes the network from widths given by name. Raises ValueError for a width that the core refuses.
+        knobs: the core's settings, by name.
+        parameters: the wanted number of parameters; it must grow with the width.
 
     Raises:
-        ValueError: where no width comes within 2%.
+        ValueError: if no width comes within 2%.
     """
     if COARSE not in knobs:
         raise ValueError(f"budget.parameters needs a model with a {COARSE}")
-    with torch.random.fork_rng(devices=[]):  # what is tried leaves no trace
+    with torch.random.fork_rng(devices=[]):  # the networks made here do not change the random state
         found, nearest = _solve(make, {}, COARSE, parameters)
         if not _close(nearest, parameters) and FINE in knobs:
             found, nearest = _solve(make, found, FINE, parameters)
@@ -46,10 +46,10 @@ def matched(make: Callable[..., nn.Module], knobs: Mapping[str, Any], parameters
 def _solve(
     make: Callable[..., nn.Module], fixed: dict[str, int], knob: str, parameters: int
 ) -> tuple[dict[str, int], int]:
-    """By bisection over one width, all others fixed: the best, and the parameters it comes to."""
+    """Bisect over one width with all others fixed. Returns the best widths and their number of parameters."""
 
     def at(width: int) -> Size:
-        """The smallest that is taken, from `width` on."""
+        """Return the smallest accepted width from `width` on."""
         for taken in range(width, width + REFUSED_AT_MOST):
             try:
                 return Size(taken, count(make(**fixed, **{knob: taken})))
@@ -60,10 +60,10 @@ def _solve(
     low = high = at(1)
     while high.parameters < parameters:
         low, high = high, at(2 * high.width)
-    first, last = low.width, high.width  # between them is what has not been tried
+    first, last = low.width, high.width  # the widths between them are untested
     while last - first > 1:
         middle = at((first + last) // 2)
-        if middle.width >= high.width:
+        if middle.width >= high.width:  # no accepted width from the middle up to `high`
             last = (first + last) // 2
         elif middle.parameters < parameters:
             low, first = middle, middle.width
@@ -74,7 +74,7 @@ def _solve(
 
 
 def count(module: nn.Module) -> int:
-    """Trainable numbers."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 

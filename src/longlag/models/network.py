@@ -1,4 +1,4 @@
-"""Encoder, core, head: the same for every model; the sizes come from the task."""
+"""The network: encoder, core and head. It is the same for every model; the task determines its widths."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -14,16 +14,16 @@ from longlag.models.check.check import check_core
 from longlag.tasks.task import Task
 
 ONE_HOT_UP_TO = 128  # symbols; a larger vocabulary gets a learned embedding
-EMBEDDING = 64  # its width
-FORMER_NAMES = {"encoder": "read_in", "head": "read_out"}  # in checkpoints of longlag 0.1
-SEQUENCES = 4  # whose real values the core is checked on
+EMBEDDING = 64  # width of the learned embedding
+FORMER_NAMES = {"encoder": "read_in", "head": "read_out"}  # names in checkpoints of longlag 0.1
+SEQUENCES = 4  # for a task with real values, the core is checked on the values of this many sequences
 
 
 class Checked(NamedTuple):
-    """What the check of a core has found, where it found nothing wrong.
+    """The result of a successful check of a core.
 
-    exact: whether the core runs in float64 on the CPU, as the gradient over distance is measured.
-    seconds: that the check took, of the clock.
+    exact: whether the core runs in float64 on the CPU, which the gradient over distance requires.
+    seconds: wall seconds that the check took.
     """
 
     exact: bool
@@ -31,18 +31,18 @@ class Checked(NamedTuple):
 
 
 class Network(nn.Module):
-    """A core between a task's inputs and its outputs.
+    """A core between a task's encoder and head.
 
     Args:
-        task: publishes `tokens` or `features`, and `outputs`.
-        make_core: given `input_size`, makes the core: a module with `hidden_size` whose `forward` maps
-            (batch, time, input_size) -> (batch, time, hidden_size), causally, at any length, and each sequence of a
-            batch by itself. A recurrent core may also have `unroll(x, state=None) -> (outputs, state)`, from a state
-            on, each part of it (layers, batch, hidden_size); the gradient in its state is then measured too (see
-            `models/recurrent.py`).
+        task: gives `tokens` or `features`, and `outputs`.
+        make_core: makes the core from `input_size`. A core is a module with `hidden_size` whose `forward` maps
+            (batch, time, input_size) -> (batch, time, hidden_size) causally, at any length, each sequence of a batch
+            independently. A recurrent core may also have `unroll(x, state=None) -> (outputs, state)`, which starts
+            from a given state; each part of the state is (layers, batch, hidden_size). The gradient with respect to
+            its state is then measured too (see `models/recurrent.py`).
 
     Raises:
-        ValueError: where the core does not take `input_size` or does not publish `hidden_size`.
+        ValueError: if the core does not accept `input_size` or has no valid `hidden_size`.
     """
 
     def __init__(self, task: Task, make_core: Callable[..., nn.Module]):
@@ -52,7 +52,7 @@ class Network(nn.Module):
         self.head = nn.Linear(shapes.hidden_size(self.core), task.outputs)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        """As torch's; weights of longlag 0.1 come under the names that the parts had there."""
+        """Load as torch does, after renaming the weights of longlag 0.1 checkpoints."""
         for now, before in FORMER_NAMES.items():
             for key in [key for key in state_dict if key.startswith(f"{prefix}{before}.")]:
                 state_dict[f"{prefix}{now}.{key.removeprefix(f'{prefix}{before}.')}"] = state_dict.pop(key)
@@ -61,21 +61,21 @@ class Network(nn.Module):
     def forward(self, inputs: Tensor, steps: Tensor) -> Tensor:
         """Inputs (batch, time, …), steps (batch, scored) -> outputs (batch, scored, outputs).
 
-        The head runs on the scored steps alone.
+        The head runs at the scored steps only.
         """
         hidden = self.core(self.encoder(inputs))  # (batch, time, hidden_size)
         return self.head(at_steps(hidden, steps))
 
     def check(self, task: Task, lags: Iterable[int], device: torch.device) -> Checked:
-        """Hold the core to its contract, before it trains; see `models/check/`.
+        """Check that the core keeps its contract, before it trains; see `models/check/`.
 
         Args:
-            task: that it is to be trained on.
-            lags: that it is to be tested at, beside the task's own.
-            device: that it is to run on.
+            task: the task that the core will be trained on.
+            lags: the lags that it will be tested at, in addition to the task's own.
+            device: the device that it will run on.
 
         Raises:
-            ValueError: in one line, where the core does not keep the contract.
+            ValueError: if the core violates the contract; the message is one line.
         """
         started = time.monotonic()
         longest = max(at.length for at in (task, *map(task.on_curve, lags)))
@@ -84,7 +84,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def _vectors(self, task: Task) -> Tensor:
-        """What a step of the core's inputs can be, (kinds, input_size)."""
+        """Possible inputs of the core at a single step, (kinds, input_size)."""
         if task.tokens is not None:
             return self.encoder(torch.arange(task.tokens))
         inputs = task.part("train").batch(SEQUENCES, np.random.default_rng(0)).inputs
@@ -92,7 +92,7 @@ class Network(nn.Module):
 
 
 def at_steps(hidden: Tensor, steps: Tensor) -> Tensor:
-    """(batch, time, hidden_size) at steps (batch, scored) -> (batch, scored, hidden_size)."""
+    """Select the steps (batch, scored) of (batch, time, hidden_size) -> (batch, scored, hidden_size)."""
     return hidden.gather(1, steps[..., None].expand(-1, -1, hidden.shape[-1]))
 
 
@@ -105,7 +105,7 @@ class OneHot(nn.Module):
         self.register_buffer("vectors", torch.eye(tokens), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Look the vectors up."""
+        """Look up the vector of each token."""
         return F.embedding(tokens, self.get_buffer("vectors"))
 
 
@@ -118,7 +118,7 @@ class Embedding(nn.Embedding):
 
 
 class Features(nn.Identity):
-    """Real values (batch, time, features), as they are."""
+    """Real values (batch, time, features), passed through unchanged."""
 
     def __init__(self, features: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What torch's own recurrent layers need to be cores: one constructor, one output, arithmetic in full precision."""
+"""Adapts torch's own recurrent layers to the core contract: one constructor, one output, full precision."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -8,22 +8,22 @@ from torch import Tensor
 
 from longlag.models.initialisation import initialise
 
-State = Tensor | tuple[Tensor, ...]  # what a recurrent core remembers: h, or h and c, each (layers, batch, hidden_size)
+State = Tensor | tuple[Tensor, ...]  # state of a recurrent core: h, or (h, C), each (layers, batch, hidden_size)
 
 
 class Recurrent:
-    """Mixed in before `nn.RNN`, `nn.LSTM` or `nn.GRU`; the parameters keep torch's names and gate order.
+    """Mixin placed before `nn.RNN`, `nn.LSTM` or `nn.GRU`; the parameters keep torch's names and gate order.
 
     Args:
         input_size: width of the input.
         hidden_size: units per layer.
-        num_layers: layers, each reading the outputs of the one below.
-        dropout: probability of dropping an output between layers; needs at least two.
+        num_layers: number of layers; each takes the outputs of the one below.
+        dropout: probability of dropping an output between layers; needs at least two layers.
         init: scheme of `models/initialisation.py`.
         t_max: longest time scale of chrono initialisation, in steps.
 
     Raises:
-        ValueError: where the scheme does not fit the architecture, or dropout has no layers to stand between.
+        ValueError: if the scheme does not fit the architecture, or dropout is set with a single layer.
     """
 
     architecture: str
@@ -44,13 +44,14 @@ class Recurrent:
         initialise(self, self.architecture, init, t_max, num_layers)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, time, input_size) -> (batch, time, hidden_size), the top layer's h_t at every step."""
+        """(batch, time, input_size) -> (batch, time, hidden_size): h_t of the top layer at every step."""
         return self.unroll(x)[0]
 
     def unroll(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """The same from a given state on, with the state it ends in: torch's, each part (layers, batch, hidden_size).
+        """Return the outputs and the final state, starting from a given state (zero by default).
 
-        Never in half precision, where a forget gate of .999 would round to 1.
+        The state is torch's, each part (layers, batch, hidden_size). The computation is never in half precision, where
+        a forget gate of .999 could round to 1.
         """
         layer: Any = super()
         with full_precision(x.device):
@@ -59,12 +60,12 @@ class Recurrent:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast to half precision within, on a device that knows it (`meta` does not)."""
+    """Context without autocast to half precision, on devices that support autocast (`meta` does not)."""
     known = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def check_dropout(dropout: float, num_layers: int) -> None:
-    """Raise ValueError where dropout between layers is asked for and there is only one layer."""
+    """Raise ValueError if dropout between layers is requested for a single layer."""
     if dropout > 0 and num_layers == 1:
         raise ValueError(f"model.dropout={dropout} acts between layers and needs model.num_layers of at least 2")

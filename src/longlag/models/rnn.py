@@ -6,6 +6,6 @@ from longlag.models.recurrent import Recurrent
 
 
 class RNN(Recurrent, nn.RNN):  # type: ignore[misc]  # a core returns its outputs alone
-    """h_t = tanh(W x_t + b + U h_{t-1} + b'). The gradient over k steps is a product of k Jacobians: it vanishes."""
+    """h_t = tanh(W x_t + b + U h_{t-1} + b'). The gradient over k steps is a product of k Jacobians and vanishes."""
 
     architecture = "rnn"

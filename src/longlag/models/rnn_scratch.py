@@ -14,30 +14,30 @@ def rnn_step(Wx_t: Tensor, h: Tensor, U: Tensor, b: Tensor) -> Step:
     """One step of time.
 
     Args:
-        Wx_t: (batch, hidden_size) what the input gives, W x_t + b_ih.
+        Wx_t: (batch, hidden_size) the input's contribution, W x_t + b_ih.
         h: (batch, hidden_size) h_{t-1}.
         U: (hidden_size, hidden_size) the recurrent weights.
         b: (hidden_size) b_hh.
 
     Returns:
-        The state (h_t), and no gates.
+        The state (h_t), and an empty tuple: there are no gates.
     """
     h_t = torch.tanh(Wx_t + h @ U.T + b)  # h_t = tanh(W x_t + U h_{t-1} + b)
     return (h_t,), ()
 
 
 class FusedRNN(Fused):
-    """One block, which the way back does not need: tanh' = 1 - h_t²."""
+    """A single block, which the backward pass does not need: tanh' = 1 - h_t²."""
 
     blocks = 1
     needs_gates = False
 
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-        """Torch's rows."""
+        """Keep torch's row order."""
         return torch.cat([W, (b_ih + b_hh)[:, None], U], dim=1)
 
     def views(self, gates: Tensor, C: Tensor | None) -> Views:
-        """The sum, and for `tanh`."""
+        """The sum z, as a tensor and in the form that `tanh` takes."""
         return gates[:, :, 0], array(gates[:, :, 0])
 
     def step(self, views: Sequence[Any], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
@@ -47,23 +47,23 @@ class FusedRNN(Fused):
         h_t.copy_(z)
 
     def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:
-        """dz = dh (1 - h_t²)."""
+        """dz = dh (1 - h_t²). There are no other factors."""
         torch.mul(h[1:], h[1:], out=dz[:, :, 0]).neg_().add_(1)
         return ()
 
     def parts(self, dz: Tensor) -> Steps:
-        """The one block."""
+        """The only block, (time, batch, hidden)."""
         return (dz[:, :, 0],)
 
     def step_back(
         self, parts: Sequence[Tensor], others: Sequence[Tensor], dh: Tensor, dC: Tensor, dh_before: Tensor
     ) -> None:
-        """All of dh_t goes through the tanh."""
+        """All of dh_t passes through the tanh: nothing is added to dh_{t-1} here."""
         parts[0].mul_(dh)
 
 
 class RNNScratch(Scratch):
-    """The same function as `torch.nn.RNN`, to within rounding, with the same parameter names."""
+    """The same function as `torch.nn.RNN` up to rounding, with the same parameter names."""
 
     architecture = "rnn"
     step = staticmethod(rnn_step)

@@ -1,4 +1,4 @@
-"""What every cell from scratch has in common: parameters, layers, time. A cell adds its equations, one step of them."""
+"""The common part of all cells from scratch: parameters, layers, time. Each cell adds the equations of one step."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,34 +12,34 @@ from longlag.models.kernels.bptt import over_time
 from longlag.models.kernels.fused_cell import Fused
 from longlag.models.recurrent import State, check_dropout, full_precision
 
-Step = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # what a step gives: the parts of the state, the gates
+Step = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # result of a step: the parts of the state, the gates
 IMPLEMENTATIONS = ("fused", "reference")
 MEMORIES = ("normal", "low")
 
 
 class Scratch(nn.Module):
-    """A recurrent core whose equations are our own. The parameters have torch's names and gate order.
+    """A recurrent core with our own equations. The parameters have torch's names and gate order.
 
     Args:
         input_size: width of the input.
         hidden_size: units per layer.
-        num_layers: layers, each reading the outputs of the one below.
-        dropout: probability of dropping an output between layers; needs at least two.
+        num_layers: number of layers; each takes the outputs of the one below.
+        dropout: probability of dropping an output between layers; needs at least two layers.
         init: scheme of `models/initialisation.py`.
         t_max: longest time scale of chrono initialisation, in steps.
-        impl: `reference`, the equations under autograd; `fused`, the same function faster (`kernels/bptt.py`), to
-            within a few times the rounding errors of the reference, and once differentiable. Where torch rewrites what
-            is computed (`torch.func`, `torch.compile`, `torch.export`, tracing), the equations are run in either case.
-        memory: of `fused`; `low` computes the gates again on the way back instead of keeping them.
+        impl: `reference` runs the equations under autograd. `fused` computes the same function faster
+            (`kernels/bptt.py`), to within a few times the rounding error of the reference, and is differentiable once.
+            Under `torch.func`, `torch.compile`, `torch.export` and tracing the equations run in either case.
+        memory: for `fused`; `low` computes the gates again in the backward pass instead of storing them.
 
     Raises:
-        ValueError: where the scheme does not fit, dropout has no layers to stand between, a name is unknown, or a size
-            is not positive.
+        ValueError: if the scheme does not fit the architecture, dropout is set with a single layer, a name is unknown,
+            or a size is not positive.
     """
 
-    architecture: ClassVar[str]  # of `models/initialisation.py`, which knows its gates
-    extra: ClassVar[dict[str, int]] = {}  # parameters beside torch's, by name: how many hidden_size they are long
-    parts: ClassVar[int] = 1  # of the state: h, or h and C
+    architecture: ClassVar[str]  # a key of `GATES` in `models/initialisation.py`
+    extra: ClassVar[dict[str, int]] = {}  # parameters that torch does not have, by name: length / hidden_size
+    parts: ClassVar[int] = 1  # number of parts of the state: 1 (h) or 2 (h and C)
     step: ClassVar[Callable[..., Step]]  # Wx_t, the parts of the state, U, b, extra -> the next state, the gates
     fused: ClassVar[Fused]
 
@@ -80,17 +80,18 @@ class Scratch(nn.Module):
                 nn.init.zeros_(getattr(self, f"{name}_l{layer}"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, time, input_size) -> (batch, time, hidden_size), the top layer's h_t at every step."""
+        """(batch, time, input_size) -> (batch, time, hidden_size): h_t of the top layer at every step."""
         return self.unroll(x)[0]
 
     def unroll(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """The same from a state on, zero by default, with the one it ends in: h, or (h, C).
+        """Return the outputs and the final state, h or (h, C), starting from a given state (zero by default).
 
-        Each part is (layers, batch, hidden_size). Never in half precision, where a forget gate of .999 rounds to 1.
+        Each part of the state is (layers, batch, hidden_size). The computation is never in half precision, where a
+        forget gate of .999 could round to 1.
 
         Raises:
-            ValueError: where x has not three dimensions.
-            RuntimeError: where a size, or the type of the state, is not as expected, or there is no step.
+            ValueError: if x does not have three dimensions.
+            RuntimeError: if a size, or the type of the state, is not as expected, or x has no time steps.
         """
         W = self.weights(0)[0]
         _check_input(x, W.shape[1])
@@ -105,12 +106,12 @@ class Scratch(nn.Module):
         return x, parts if self.parts > 1 else parts[0]
 
     def weights(self, layer: int) -> list[Tensor]:
-        """W, U, b_ih, b_hh of a layer, and what else the cell has."""
+        """W, U, b_ih, b_hh of a layer, followed by the cell's extra parameters."""
         names = "weight_ih", "weight_hh", "bias_ih", "bias_hh", *self.extra
         return [getattr(self, f"{name}_l{layer}") for name in names]
 
     def _begin(self, x: Tensor, state: State | None) -> tuple[Tensor, ...]:
-        """The parts of the state to begin with, of the sizes that x asks for."""
+        """The parts of the initial state, checked against the sizes, dtype and device of x."""
         size = (self.num_layers, len(x), self.hidden_size)
         if state is None:
             return (x.new_zeros(size),) * self.parts
@@ -123,20 +124,20 @@ class Scratch(nn.Module):
         return parts
 
     def _over_time(self, layer: int, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """One layer: (batch, time, width), from (batch, hidden_size) parts on -> outputs and the parts at the end."""
+        """Run one layer over x (batch, time, width) -> outputs and the final parts, from parts (batch, hidden_size)."""
         if self.impl == "fused" and not _rewritten():
             return over_time(self.fused, self.memory == "low", x, state, self.weights(layer))
         return loop(type(self).step, x, state, self.weights(layer))
 
 
 def loop(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]) -> tuple[Tensor, ...]:
-    """The equations under autograd, step by step; arguments and result as of `over_time`."""
+    """Run the equations step by step under autograd; arguments and result are as in `over_time`."""
     steps = list(unrolled(step, x, state, weights))
     return torch.stack([h for (h, *_), _ in steps], dim=1), *steps[-1][0]
 
 
 def unrolled(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]) -> Iterator[Step]:
-    """Each step's state and gates, (batch, hidden_size) each, of x (batch, time, width)."""
+    """Yield each step's state and gates, (batch, hidden_size) each, for x (batch, time, width)."""
     W, U, b_ih, b_hh, *extra = weights
     for Wx_t in (x @ W.T + b_ih).unbind(1):  # (batch, gates hidden_size); unbind once: indexing would be O(time^2)
         state, gates = step(Wx_t, *state, U, b_hh, *extra)
@@ -144,7 +145,7 @@ def unrolled(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], we
 
 
 def _rewritten() -> bool:
-    """Whether torch transforms, compiles or traces what is computed, which it can do with the equations alone."""
+    """Whether torch transforms, compiles or traces the computation, which works with the plain equations only."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
 
 

@@ -7,24 +7,24 @@ from torch import Tensor, nn
 from longlag.models.initialisation import check_scheme
 
 POSITIONS = ("rope", "sinusoidal", "none")
-BASE = 10_000.0  # of the wavelengths, in both position codes
+BASE = 10_000.0  # base of the wavelengths, in both position codes
 
 
 class Transformer(nn.Module):
-    """Attends to every earlier step directly: distance costs no gradient, only time.
+    """Attends to every earlier step directly: a longer distance costs computing time but no gradient.
 
     Args:
         input_size: width of the input.
         hidden_size: width of the residual stream; divisible by `num_heads`.
-        num_layers: blocks of attention and feed-forward.
+        num_layers: number of blocks, each with attention and feed-forward.
         num_heads: attention heads per block.
         positions: `rope` (Su et al. 2021), `sinusoidal` (Vaswani et al. 2017) or `none`.
-        dropout: probability of dropping what a block adds to the stream.
-        init: `torch` alone.
-        feed_forward_size: hidden units of the feed-forward; None: 4 hidden_size.
+        dropout: dropout probability of each block's contribution to the residual stream.
+        init: only `torch`.
+        feed_forward_size: hidden units of the feed-forward network; None means 4 hidden_size.
 
     Raises:
-        ValueError: where the sizes do not divide, or `positions` or `init` is unknown.
+        ValueError: if the sizes are not divisible as required, or `positions` or `init` is unknown.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, time, hidden_size) -> the same."""
+        """(batch, time, hidden_size) -> (batch, time, hidden_size)."""
         x = x + self.dropout(self._attend(self.norm_attention(x)))
         return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
 
@@ -87,7 +87,7 @@ class Block(nn.Module):
 
 
 def rotate(x: Tensor) -> Tensor:
-    """Rotary positions: turn each pair of features by an angle that grows with the time step (…, time, features)."""
+    """Rotary positions: rotate each pair of features by an angle proportional to the time step; (…, time, features)."""
     sin, cos = _wave(x.shape[-2], x.shape[-1], x)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

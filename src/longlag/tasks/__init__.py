@@ -1,1 +1,1 @@
-"""The tasks, one per file, and the contract that they keep (task.py)."""
+"""The tasks, one per file, and their common contract (task.py)."""

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from longlag.tasks.task import Batch, Task
 
-TOLERANCE = 0.04  # an answer counts as right within it (Hochreiter & Schmidhuber)
+TOLERANCE = 0.04  # largest error of an answer that counts as right (Hochreiter & Schmidhuber)
 
 
 class Form(NamedTuple):
-    """What the two papers do differently: values from U[low, high], target = shift + scale (sum of the marked two)."""
+    """The variant of one paper: values are U[low, high], the target is shift + scale (sum of the two marked values)."""
 
     low: float
     high: float
@@ -21,17 +21,17 @@ class Form(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Of the target: the best answer without memory."""
+        """Mean of the target: the best answer without memory."""
         return self.shift + self.scale * (self.low + self.high)
 
     @property
     def variance(self) -> float:
-        """Of the target: two independent values, each with variance width^2 / 12."""
+        """Variance of the target, a sum of two independent values with variance width^2 / 12 each."""
         return 2 * (self.scale * (self.high - self.low)) ** 2 / 12
 
     @property
     def chance(self) -> float:
-        """How often the mean is within TOLERANCE: the sum of two uniforms is a triangle of half-width `scale width`."""
+        """How often the mean is within TOLERANCE: the sum's density is a triangle of half-width `scale width`."""
         return 1 - (1 - TOLERANCE / (self.scale * (self.high - self.low))) ** 2
 
 
@@ -41,7 +41,7 @@ FORMS = {"arjovsky": Form(0.0, 1.0, 0.0, 1.0), "hochreiter": Form(-1.0, 1.0, 0.5
 class Adding(Task):
     """Add the two marked values of a long sequence.
 
-    With lag=8, which is the length of the sequence::
+    With lag=8, which is also the length of the sequence::
 
         step     0    1    2    3    4    5    6    7
         value   .61  .03  .92  .48  .77  .15  .54  .29
@@ -49,17 +49,17 @@ class Adding(Task):
         target                                    .57     .03 + .54, at the last step
         scored                                     ^
 
-    The answer is right within .04. Without memory the best answer is the mean, 1: its squared error is the variance of
-    the target, 1/6, and it is right in 1 - .96^2 = .0784 of cases. form=hochreiter draws the values from [-1, 1] and
-    asks for .5 + sum/4: variance 1/24, right in 1 - .92^2 = .1536.
+    The answer is right if its error is below .04. Without memory the best answer is the mean, 1: its squared error is
+    the variance of the target, 1/6, and it is right in 1 - .96^2 = .0784 of cases. form=hochreiter draws the values
+    from [-1, 1] with target .5 + sum/4: the variance is 1/24, and the mean is right in 1 - .92^2 = .1536 of cases.
 
     Args:
         lag: length of the sequence, at least 2.
         form: `arjovsky` or `hochreiter`.
-        solved_at: validation accuracy that counts as solved, or None.
+        solved_at: validation accuracy from which the task counts as solved, or None.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     features = 2
@@ -80,7 +80,7 @@ class Adding(Task):
         return type(self)(lag, self.form, self.solved_at)
 
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
-        """`sequences` fresh sequences."""
+        """Draw `sequences` new sequences."""
         form, half = FORMS[self.form], self.lag // 2
         values = rng.uniform(form.low, form.high, (sequences, self.lag))
         marks = np.zeros_like(values)
@@ -104,10 +104,10 @@ class Adding(Task):
         return self._answer(batch.inputs)[..., None]
 
     def blind(self, batch: Batch) -> Tensor:
-        """The mean of the target, whatever was shown."""
+        """Predicts the mean of the target for every input."""
         return torch.full((*batch.targets.shape, 1), FORMS[self.form].mean)
 
     def _answer(self, inputs: Tensor) -> Tensor:
-        """(sequences, 1): the target, from what is shown."""
+        """Compute the targets, (sequences, 1), from the inputs (sequences, time, 2)."""
         form = FORMS[self.form]
         return form.shift + form.scale * inputs.prod(-1).sum(-1, keepdim=True)

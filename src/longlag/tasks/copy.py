@@ -1,4 +1,4 @@
-"""Copy memory: symbols are shown, time passes, the symbols are asked for (Arjovsky, Shah & Bengio 2016)."""
+"""Copy memory: symbols are shown and must be recalled after a wait (Arjovsky, Shah & Bengio 2016)."""
 
 import math
 from typing import ClassVar, Self
@@ -27,23 +27,23 @@ class Copy(Task):
         target                     c  a      symbol i, shown at step i, is due at step lag+i
         scored                     ^  ^
 
-    Only the recall steps are scored: a model that remembers nothing is right in 1/8 of them and pays ln 8 nats,
-    whatever the lag. The literature averages the cross-entropy over all lag+payload steps; `loss_all_steps` is the
-    recall loss in that currency, the other steps, where a blank is due for certain, counted as free. Its memoryless
-    line is `memoryless_loss_all_steps` = payload ln 8 / (lag + payload).
+    Only the recall steps are scored: a predictor without memory has accuracy 1/8 and a loss of ln 8 nats, at every
+    lag. The literature averages the cross-entropy over all lag+payload steps. `loss_all_steps` converts the recall
+    loss to this convention: the other steps, whose target is always a blank, count with loss 0. Its memoryless
+    baseline is `memoryless_loss_all_steps` = payload ln 8 / (lag + payload).
 
-    filler=random fills the wait with distractors from an alphabet of their own; filler=blank is the literature's form,
-    with 8 possible sequences at payload=1: there even an untrained random network holds all that a trained head
-    needs, so that solving it proves no memory was learned.
+    filler=random fills the wait with distractors from a separate alphabet. filler=blank is the form of the literature.
+    It has only 8 possible sequences at payload=1, and even an untrained random network then keeps all the information
+    that a trained head needs. Solving it therefore does not prove that memory was learned.
 
     Args:
         lag: steps between a symbol and its recall, at least payload + 1. The literature's T is lag - 10 at payload 10.
-        payload: symbols to carry, at least 1; the literature has 10.
+        payload: number of symbols to recall, at least 1; the literature has 10.
         filler: what fills the wait, `random` or `blank`.
-        solved_at: validation accuracy that counts as solved, or None.
+        solved_at: validation accuracy from which the task counts as solved, or None.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "exact_match", "loss_all_steps")
@@ -66,7 +66,7 @@ class Copy(Task):
 
     @property
     def baselines(self) -> dict[str, float]:
-        """With the literature's line, payload ln 8 / (lag + payload) nats: .02039 at its T=1000."""
+        """The baselines, with that of the literature, payload ln 8 / (lag + payload) nats: .02039 at its T=1000."""
         return super().baselines | {"memoryless_loss_all_steps": self.payload * self.memoryless_loss / self.length}
 
     def at_lag(self, lag: int) -> Self:
@@ -74,7 +74,7 @@ class Copy(Task):
         return type(self)(lag, self.payload, self.filler, self.solved_at)
 
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
-        """`sequences` fresh sequences."""
+        """Draw `sequences` new sequences."""
         symbols = rng.integers(0, ALPHABET, (sequences, self.payload))
         inputs = np.full((sequences, self.length), BLANK)
         inputs[:, : self.payload] = symbols + 1
@@ -86,7 +86,7 @@ class Copy(Task):
         return Batch(torch.from_numpy(inputs), torch.from_numpy(symbols), steps)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Per recall step: cross-entropy (nats), right or not, the literature's loss; per sequence: all right."""
+        """Loss (nats), accuracy and `loss_all_steps` at each recall step; `exact_match` (all right) per sequence."""
         measures = classification(outputs, batch.targets)
         return measures | {
             "exact_match": measures["accuracy"].amin(-1),
@@ -99,9 +99,9 @@ class Copy(Task):
         return symbols | {len(sequence) - self.payload - 1: ">"}
 
     def oracle(self, batch: Batch) -> Tensor:
-        """Reads the symbols where they were shown."""
+        """Reads the symbols at the steps where they were shown."""
         return 100.0 * F.one_hot(batch.inputs[:, : self.payload] - 1, ALPHABET).float()
 
     def blind(self, batch: Batch) -> Tensor:
-        """Every symbol is as likely as every other."""
+        """Predicts every symbol with the same probability."""
         return torch.zeros(*batch.targets.shape, ALPHABET)

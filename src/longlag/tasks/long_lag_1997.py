@@ -1,4 +1,4 @@
-"""Very long time lags (Hochreiter & Schmidhuber 1997, experiment 2c): the first symbol among random ones."""
+"""Very long time lags (Hochreiter & Schmidhuber 1997, experiment 2c): recall the first symbol after random ones."""
 
 import math
 from typing import Self
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from longlag.tasks.task import Batch, Task, classification
 
-X, Y, BEGIN, END = 0, 1, 2, 3  # and the distractors, 4..p+3
-STOP = 0.1  # probability, at each extra step, that the wait is over
-LONGEST_EXTRA = 100  # steps; a longer wait (3 in 100,000) is cut there
+X, Y, BEGIN, END = 0, 1, 2, 3  # the distractors are 4..p+3
+STOP = 0.1  # probability, at each extra step, that the wait ends
+LONGEST_EXTRA = 100  # maximal number of extra steps; longer waits (3 in 100,000) are cut to it
 
 
 class LongLag1997(Task):
-    """Say at the end which of two symbols stood at the beginning.
+    """Recall at the end which of two symbols was shown at the beginning.
 
     With lag=7, distractors=3 (numbers are distractors, `<` begins, `>` ends)::
 
@@ -25,16 +25,17 @@ class LongLag1997(Task):
         target                           x         as in the paper: which of x and y comes after `>`
         scored                           ^
 
-    Between the symbol and the end stand lag - 1 distractors and k more, k geometric with mean 9, as in the paper, where
-    q = lag - 1: `lag` is the least distance. What stands after the end is never looked at. Chance is 1/2 and ln 2 nats.
+    Between the symbol and the end are lag - 1 + k distractors, k geometric with mean 9, as in the paper, where
+    q = lag - 1. So `lag` is the smallest lag of a sequence. The steps after the end are never scored. Chance is 1/2,
+    with a loss of ln 2 nats.
 
     Args:
-        lag: least distance from the symbol to the end, at least 2; the paper's q is lag - 1.
-        distractors: how many different ones there are, the paper's p, at least 1; None: as many as q.
-        solved_at: validation accuracy that counts as solved, or None.
+        lag: smallest number of steps from the symbol to the end, at least 2; the paper's q is lag - 1.
+        distractors: number of different distractors, the paper's p, at least 1; None means q.
+        solved_at: validation accuracy from which the task counts as solved, or None.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     outputs = 2
@@ -57,7 +58,7 @@ class LongLag1997(Task):
         return type(self)(lag, self.distractors, self.solved_at)
 
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
-        """`sequences` fresh sequences, as long as the longest of them needs."""
+        """Draw `sequences` new sequences, as long as the longest of them needs."""
         extra = np.minimum(rng.geometric(STOP, sequences) - 1, LONGEST_EXTRA)
         end = (1 + self.lag + extra)[:, None]
         first = rng.integers(X, Y + 1, sequences)
@@ -71,13 +72,13 @@ class LongLag1997(Task):
         return classification(outputs, batch.targets)
 
     def landmarks(self, sequence: Tensor) -> dict[int, str]:
-        """The symbol."""
+        """The first symbol."""
         return {1: "xy"[int(sequence[1]) - X]}
 
     def oracle(self, batch: Batch) -> Tensor:
-        """Reads the symbol where it was shown."""
+        """Reads the symbol at the step where it was shown."""
         return 100.0 * F.one_hot(batch.inputs[:, 1:2], self.outputs).float()
 
     def blind(self, batch: Batch) -> Tensor:
-        """Both symbols are equally likely."""
+        """Predicts both symbols with the same probability."""
         return torch.zeros(*batch.targets.shape, self.outputs)

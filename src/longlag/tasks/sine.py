@@ -1,4 +1,4 @@
-"""Sine forecasting: watch a noisy wave, then tell how it goes on without seeing it."""
+"""Sine forecasting: observe a noisy wave, then predict how it continues without further input."""
 
 import math
 from typing import Any, ClassVar, Self
@@ -11,41 +11,42 @@ from longlag.tasks.task import Batch, Predict, Task
 
 AMPLITUDE = (0.5, 1.5)
 PERIOD = (10.0, 50.0)  # steps
-TOLERANCE = 0.1  # of the amplitude: within it a forecast counts as right
+TOLERANCE = 0.1  # largest error, relative to the amplitude, of a forecast that counts as right
 POWER = (AMPLITUDE[1] ** 3 - AMPLITUDE[0] ** 3) / (3 * (AMPLITUDE[1] - AMPLITUDE[0])) / 2  # E[A^2] / 2
-SHOWN = 3  # forecasts in the picture
-MANY = 4096  # sequences on which persistence is measured
+SHOWN = 3  # number of forecasts in the artefact
+MANY = 4096  # number of sequences on which the persistence baseline is measured
 
 
 class Sine(Task):
     """Forecast a sine of unknown amplitude, frequency and phase, `lag` steps beyond the last sample seen.
 
-    With window=5, lag=3 (values rounded, `.` is 0 with the flag off)::
+    With window=5, lag=3 (values are rounded; `.` is 0)::
 
         step      0    1    2    3    4    5    6    7
         value    .31  .92 1.22 1.01  .43   .    .    .      window noisy samples, then lag blank steps
-        flag      1    1    1    1    1    0    0    0
+        flag      1    1    1    1    1    0    0    0      1 where a sample is shown
         target                           -.27 -.86 -1.2     the wave without noise, at every blank step
-        scored                             ^    ^    ^      the last of them, step window+lag-1, gives the score
+        scored                             ^    ^    ^      accuracy is that of the last one, step window+lag-1
 
-    The loss is the squared error over all blank steps. A forecast is right within a tenth of the amplitude, and
-    `accuracy` and `r2` are of the last step, `lag` steps after the last sample; lag=1 is the classic next value.
+    The loss is the squared error averaged over all blank steps. A forecast is right if its error is below a tenth of
+    the amplitude. `accuracy` and `r2` are those of the last step, `lag` steps after the last sample; lag=1 is the usual
+    one-step forecast.
 
-    Amplitude U[.5, 1.5], period U[10, 50] steps, phase uniform; noise of standard deviation `noise` amplitudes. Without
-    memory the best forecast is 0: squared error E[A^2]/2 = 13/24, R2 0, and right in (2/pi) asin .1 = .0638 of cases,
-    as often as |sin| of a uniform phase is below .1; that is `chance`.
-    (Always answering .9 A would be right in .205, and takes knowing A.) `persistence_accuracy`, of
-    repeating the last sample, is the line to beat at lag 1. A trained head on a frozen random core reaches .12: its
-    states echo the last samples, and a wave goes on as it went.
+    The amplitude is U[.5, 1.5], the period U[10, 50] steps, the phase uniform; the noise has a standard deviation of
+    `noise` times the amplitude. The best forecast without memory is 0: its squared error is E[A^2]/2 = 13/24, its R2 is
+    0, and it is right in (2/pi) asin .1 = .0638 of cases, the probability that |sin| of a uniform phase is below .1.
+    That is `chance`. (A forecast of always .9 A would be right in .205 of cases, but it requires knowing A.) At lag 1
+    the baseline to beat is `persistence_accuracy`, the accuracy of repeating the last sample. A trained head on a
+    frozen random core reaches .12: its states contain the last samples, which predict the next ones in part.
 
     Args:
-        lag: blank steps, at least 1.
-        window: samples seen, at least 2.
-        noise: standard deviation on the samples, in amplitudes, at least 0.
-        solved_at: validation accuracy that counts as solved, or None.
+        lag: number of blank steps, at least 1.
+        window: number of samples shown, at least 2.
+        noise: standard deviation of the noise on the samples, relative to the amplitude, at least 0.
+        solved_at: validation accuracy from which the task counts as solved, or None.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "r2")
@@ -68,7 +69,7 @@ class Sine(Task):
 
     @property
     def baselines(self) -> dict[str, float]:
-        """With the accuracy of repeating the last sample, measured on many sequences of a fixed seed."""
+        """The baselines, with the accuracy of repeating the last sample, measured on many sequences of a fixed seed."""
         batch = self.batch(MANY, np.random.default_rng(0))
         accuracy = self.measure(self.persistence(batch), batch)["accuracy"].mean().item()
         return super().baselines | {"persistence_accuracy": accuracy}
@@ -78,7 +79,7 @@ class Sine(Task):
         return type(self)(lag, self.window, self.noise, self.solved_at)
 
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
-        """`sequences` fresh waves; targets (sequences, lag, 2) are the wave and its amplitude."""
+        """Draw `sequences` new waves; the targets (sequences, lag, 2) are the wave and its amplitude."""
         amplitude = rng.uniform(*AMPLITUDE, (sequences, 1))
         turns = np.arange(self.length) / rng.uniform(*PERIOD, (sequences, 1)) + rng.uniform(0, 1, (sequences, 1))
         wave = amplitude * np.sin(2 * math.pi * turns)
@@ -91,7 +92,7 @@ class Sine(Task):
         return Batch(torch.from_numpy(inputs).float(), torch.from_numpy(targets).float(), steps)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Squared error at every blank step; at the last one, right or not and 1 - squared error / E[A^2]/2."""
+        """Squared error at every blank step; accuracy and R2 = 1 - squared error / (E[A^2]/2) at the last one."""
         wave, amplitude = batch.targets.unbind(-1)
         error = outputs[..., 0] - wave
         last, within = error[:, -1:], TOLERANCE * amplitude[:, -1:]
@@ -99,7 +100,7 @@ class Sine(Task):
 
     @torch.no_grad()
     def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
-        """A few forecasts beside the truth."""
+        """A few forecasts and the true waves, as an artefact."""
         batch = self.batch(SHOWN, rng)
         curves = {
             "observed": batch.inputs[:, : self.window, 0],
@@ -109,11 +110,11 @@ class Sine(Task):
         return {"forecasts": [{name: curve[i].tolist() for name, curve in curves.items()} for i in range(SHOWN)]}
 
     def oracle(self, batch: Batch) -> Tensor:
-        """Knows the wave."""
+        """Knows the wave: outputs the targets."""
         return batch.targets[..., :1]
 
     def blind(self, batch: Batch) -> Tensor:
-        """The mean of all waves: 0."""
+        """Predicts 0, the mean of all waves."""
         return torch.zeros(*batch.steps.shape, 1)
 
     def persistence(self, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""The contract every task keeps."""
+"""The contract of every task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Sequences with what must be produced and when.
+    """Sequences with their targets and the steps at which these are due.
 
     inputs: (batch, time) token numbers, or (batch, time, features) real values.
-    targets: (batch, scored, …) what is due at each scored step.
+    targets: (batch, scored, …) the target of each scored step.
     steps: (batch, scored) the time steps at which the head runs and is scored.
     """
 
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     steps: Tensor
 
     def rows(self, rank: int, ranks: int) -> "Batch":
-        """The share of one of `ranks` devices: rows rank, rank + ranks, …"""
+        """The rows for device `rank` of `ranks` devices: rank, rank + ranks, …"""
         return self if ranks == 1 else Batch(*(part[rank::ranks] for part in self))
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -35,25 +35,25 @@ Predict = Callable[[Tensor, Tensor], Tensor]  # a network: inputs, steps -> outp
 
 
 class Task(ABC):
-    """Makes batches, says which steps are scored, and scores what a network produced there.
+    """Makes batches, says which steps are scored, and computes the measures of a network's outputs at those steps.
 
-    Plain Python and torch: no Lightning, no Hydra. Every task ships an `oracle`, which scores exactly 1, and a `blind`
-    predictor, which scores `chance`; tests hold the ruler against both.
+    A task is plain Python and torch, without Lightning or Hydra. Every task has an `oracle` predictor with accuracy
+    exactly 1 and a `blind` one with accuracy `chance`; tests check both.
 
     Attributes:
-        tokens: size of the vocabulary, or None where the inputs are real values.
-        features: width of the inputs, or None where they are tokens.
+        tokens: size of the vocabulary, or None if the inputs are real values.
+        features: width of the inputs, or None if they are tokens.
         outputs: width of the head.
         lag: steps between the step where an item is shown and the step where it must be produced.
-        min_lag: the smallest lag the task can be made at with its other knobs as they are.
-        length: time steps of a sequence, at most.
-        chance: accuracy of a model that remembers nothing.
-        memoryless_loss: loss of the best model that remembers nothing, in nats (or the task's unit).
-        solved_at: validation accuracy that counts as solved, or None where nothing does.
-        measures: the names of what `measure` returns.
-        by_position: those of them whose mean at each scored step is reported too.
-        probed: which of the scored steps the gradient is measured from, as an index.
-        max_lag: the largest lag its data allow, or None.
+        min_lag: the smallest possible lag, given the task's other settings.
+        length: maximal number of time steps of a sequence.
+        chance: accuracy of the memoryless baseline, the best predictor without memory.
+        memoryless_loss: loss of the best predictor without memory, in nats (or the task's unit).
+        solved_at: validation accuracy from which the task counts as solved, or None.
+        measures: the names of the values that `measure` returns.
+        by_position: the measures whose mean at each scored step is reported too.
+        probed: index of the scored step from which the gradient is measured.
+        max_lag: the largest lag that the data allow, or None if there is no limit.
     """
 
     tokens: int | None = None
@@ -72,33 +72,33 @@ class Task(ABC):
 
     @property
     def baselines(self) -> dict[str, float]:
-        """The lines to hold the test figures against, by name; they stand beside them in the record."""
+        """The baselines that the test results are compared with, by name; the record stores them."""
         return {"chance": self.chance, "memoryless_loss": self.memoryless_loss}
 
     def part(self, split: str) -> Self:
-        """The task on the data of one split, `train`, `val` or `test`; a task that makes its data up has no parts."""
+        """The task on the data of one split, `train`, `val` or `test`; a task with generated data returns itself."""
         return self
 
     @property
     def stream_lag(self) -> int:
-        """The lag that its batches are drawn for: another lag, other numbers (see `longlag.stream`)."""
+        """The lag in the key of the random stream: another lag draws other random numbers (see `longlag.stream`)."""
         return self.lag
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What tells the data from all others, for the record; nothing where they are made up."""
+        """Values that identify the data, for the record; empty for generated data."""
         return {}
 
     @abstractmethod
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
-        """`sequences` fresh sequences, drawn from `rng` alone."""
+        """Draw `sequences` new sequences from `rng` alone."""
 
     @abstractmethod
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """What the network's outputs (batch, scored, outputs) are worth, one tensor for each name in `measures`.
+        """Compute one tensor for each name in `measures` from the network's outputs (batch, scored, outputs).
 
-        The first dimension is the batch; the figure that is reported is the mean over all entries. `loss` is what is
-        minimised; `accuracy` lies in [0, 1].
+        The first dimension is the batch; the reported value is the mean over all entries. `loss` is minimised in
+        training; `accuracy` lies in [0, 1].
         """
 
     @abstractmethod
@@ -106,28 +106,28 @@ class Task(ABC):
         """The same task at another lag. Raises ValueError below `min_lag`."""
 
     def on_curve(self, lag: int) -> Self:
-        """The task whose score stands in the lag curve at `lag`."""
+        """The task whose test accuracy is the point of the lag curve at `lag`."""
         return self if lag == self.lag else self.at_lag(lag)
 
     def derived(self, means: dict[str, float]) -> dict[str, float]:
-        """Figures that are no means themselves but follow from the means of the measures, by name."""
+        """Values that are computed from the means of the measures, by name, and are not means themselves."""
         return {}
 
     def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
-        """Something to look at that a trained network made, as JSON can hold it; most tasks have nothing."""
+        """An artefact of a trained network, such as generated text, as JSON values; empty for most tasks."""
         return {}
 
     def landmarks(self, sequence: Tensor) -> dict[int, str]:
-        """The steps of a sequence that a picture of it should name, beside those that are scored; by step."""
+        """Labels, by step, for the steps of a sequence that a plot should mark in addition to the scored steps."""
         return {}
 
     @abstractmethod
     def oracle(self, batch: Batch) -> Tensor:
-        """Outputs (batch, scored, outputs) of a player with perfect memory."""
+        """Outputs (batch, scored, outputs) of a predictor with perfect memory."""
 
     @abstractmethod
     def blind(self, batch: Batch) -> Tensor:
-        """Outputs (batch, scored, outputs) of the best player without memory."""
+        """Outputs (batch, scored, outputs) of the best predictor without memory."""
 
 
 def classification(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -13,13 +13,13 @@ from longlag.tasks.task import Batch, Task, classification
 DISTRACTORS = 4  # tokens 0..3: a, b, c, d
 X, Y, START, QUERY = 4, 5, 6, 7
 TOKENS = 8
-SHOWN_AT = {2: (0.0, 0.4), 3: (0.0, 0.3, 0.6)}  # where the relevant symbols stand, in lags from the first
-JITTER = 0.1  # of the lag: how far after that each of the later ones may stand
-LEAD = 0.1  # of the lag: how long before the first symbol, and after the query, at most
+SHOWN_AT = {2: (0.0, 0.4), 3: (0.0, 0.3, 0.6)}  # earliest steps of the relevant symbols after the first, in lags
+JITTER = 0.1  # largest random shift of each later symbol beyond that step, in lags
+LEAD = 0.1  # largest number of steps before the first symbol, and after the query, in lags
 
 
 class TemporalOrder(Task):
-    """Name the order of two (6a) or three (6b) symbols X and Y, far apart among distractors.
+    """Name the order of two (6a) or three (6b) symbols X and Y that are far apart among distractors.
 
     With symbols=2, lag=12 (`<` starts, `?` asks, letters a-d are distractors)::
 
@@ -28,23 +28,23 @@ class TemporalOrder(Task):
         target                                          XY         one of XX, XY, YX, YY, at the query
         scored                                          ^
 
-    The query stands exactly `lag` steps after the first relevant symbol; where the relevant symbols stand is random.
-    All orders are equally likely: chance is 1/4 (1/8 with three symbols) and ln 4 (ln 8) nats.
+    The query comes exactly `lag` steps after the first relevant symbol; the positions of the relevant symbols are
+    random. All orders are equally likely: chance is 1/4 (1/8 with three symbols), with a loss of ln 4 (ln 8) nats.
 
-    The 1997 task has 100 to 110 steps, the symbols at 10-20 and 50-60 (6a) or 10-20, 33-43 and 66-76 (6b) and the query
-    at the end: lag=90 is about that.
+    In the 1997 task a sequence has 100 to 110 steps, the symbols are at 10-20 and 50-60 (6a) or 10-20, 33-43 and 66-76
+    (6b), and the query is at the end: this is about lag=90.
 
     Args:
         lag: steps from the first relevant symbol to the query, at least 10.
         symbols: 2 (experiment 6a) or 3 (6b).
-        solved_at: validation accuracy that counts as solved, or None.
+        solved_at: validation accuracy from which the task counts as solved, or None.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     tokens = TOKENS
-    min_lag = 10  # so that the symbols stand apart
+    min_lag = 10  # keeps the relevant symbols apart
 
     def __init__(self, lag: int, symbols: int = 2, solved_at: float | None = 0.99):
         if symbols not in SHOWN_AT:
@@ -62,7 +62,7 @@ class TemporalOrder(Task):
         return type(self)(lag, self.symbols, self.solved_at)
 
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
-        """`sequences` fresh sequences."""
+        """Draw `sequences` new sequences."""
         first = rng.integers(1, self.lead + 1, (sequences, 1))
         places = first + self._offsets(sequences, rng)  # (sequences, symbols)
         shown = rng.integers(0, 2, (sequences, self.symbols))
@@ -74,7 +74,7 @@ class TemporalOrder(Task):
         return Batch(*(torch.from_numpy(part) for part in (inputs, order[:, None], first + self.lag)))
 
     def _offsets(self, sequences: int, rng: np.random.Generator) -> np.ndarray:
-        """Steps of each relevant symbol after the first."""
+        """Number of steps from the first relevant symbol to each of them, (sequences, symbols)."""
         least = np.array([round(share * self.lag) for share in SHOWN_AT[self.symbols]])
         jitter = rng.integers(0, max(1, round(JITTER * self.lag)) + 1, (sequences, self.symbols))
         jitter[:, 0] = 0
@@ -95,5 +95,5 @@ class TemporalOrder(Task):
         return 100.0 * F.one_hot(order, self.outputs).float()
 
     def blind(self, batch: Batch) -> Tensor:
-        """Every order is as likely as every other."""
+        """Predicts every order with the same probability."""
         return torch.zeros(*batch.targets.shape, self.outputs)

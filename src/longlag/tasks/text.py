@@ -1,4 +1,4 @@
-"""Text: a character language model, and how much of what stands before a character it uses."""
+"""Text: a character-level language model, and how much context it uses."""
 
 import copy
 import math
@@ -17,7 +17,7 @@ DEFAULT_SPLIT = (0.9, 0.05, 0.05)
 
 
 class Text(Task):
-    """Tell the next character of a real text, from at most `lag` characters before it.
+    """Predict the next character of a real text from at most `lag` preceding characters.
 
     With lag=6, at "God said, Let"::
 
@@ -26,32 +26,32 @@ class Text(Task):
         target   i  d  ,  _  L  e      the character that follows, at every step
         scored   ^  ^  ^  ^  ^  ^
 
-    The loss is in nats over all positions of windows drawn anywhere in a part of the text, and so are
-    `bits_per_character` = loss / ln 2, `perplexity` = exp loss and the accuracy of the likeliest character. A network
-    starts every window without memory of what stood before.
+    The loss is in nats, averaged over all positions of windows drawn anywhere in a part of the text. From the same
+    positions come `bits_per_character` = loss / ln 2, `perplexity` = exp loss, and the accuracy of the most likely
+    character. A network starts every window without memory of the text before it.
 
     The **lag curve** asks another question: how much does context help? Its point at lag c scores characters of the
-    second half of the test part, *the same ones at every c*, each from the last c characters alone.
+    second half of the test part, *the same ones at every c*, each predicted from only the last c characters.
 
-    A model that remembers nothing does not even know the character before: `chance` is the share of the commonest
-    character of the training part, `memoryless_loss` the entropy of its characters. A trained head on a frozen
-    random core is well above that (accuracy .27 to .34 on `kjv`), since the last character, which every state holds,
-    tells much of the next one; hence the lag curve.
+    A predictor without memory does not even know the preceding character: `chance` is the share of the most common
+    character of the training part, and `memoryless_loss` is the entropy of the character distribution. A trained head
+    on a frozen random core is well above chance (accuracy .27 to .34 on `kjv`): every state contains the last
+    character, which tells much about the next one. The lag curve is needed for this reason.
 
     Args:
         lag: context window in characters, from 1 to half the shortest part.
         corpus: `kjv` (the King James Bible, without its square brackets), `shakespeare` (Tiny Shakespeare, downloaded
             once), or the path of a UTF-8 text file.
-        split: fractions of the training, validation and test parts, contiguous; of two, the second is both
-            validation and test, as published figures on Tiny Shakespeare have it.
-        prompt: what the sample of generated text begins with.
-        temperature: of the sample: below 1 it keeps to the likelier characters.
-        sample: characters to generate after training.
-        solved_at: validation accuracy that counts as solved, or None.
+        split: fractions of the training, validation and test parts, contiguous; if there are two, the second part is
+            both validation and test, as for published values on Tiny Shakespeare.
+        prompt: the beginning of the generated sample.
+        temperature: sampling temperature: below 1 the sample prefers the likelier characters.
+        sample: number of characters to generate after training.
+        solved_at: validation accuracy from which the task counts as solved, or None.
 
     Raises:
-        ValueError: where an argument is out of its range, or the corpus is not what it should be.
-        OSError: where a file cannot be read.
+        ValueError: if an argument is out of its range, or the corpus is not as expected.
+        OSError: if a file cannot be read.
     """
 
     min_lag = 1
@@ -85,7 +85,7 @@ class Text(Task):
         self.memoryless_loss = float(-sum(share * math.log(share) for share in self._shares if share))
         self._text = self.corpus.parts["train"]
         self._last_only = False
-        self._curve_of: int | None = None  # the lag of the task whose lag curve this is a point of
+        self._curve_of: int | None = None  # lag of the task to whose lag curve this task belongs, if any
         self._set_lag(lag)
 
     def _set_lag(self, lag: int) -> None:
@@ -95,7 +95,7 @@ class Text(Task):
         self.lag = self.length = lag
 
     def at_lag(self, lag: int) -> Self:
-        """The same task with another context window."""
+        """The same task with another context length."""
         other = copy.copy(self)
         other._set_lag(lag)
         return other
@@ -107,18 +107,18 @@ class Text(Task):
         return other
 
     def on_curve(self, lag: int) -> Self:
-        """The same characters at every lag, each from the last `lag` characters."""
+        """The task that scores the same characters at every lag, each predicted from the last `lag` characters."""
         other = self.at_lag(lag)
         other._last_only, other._curve_of = True, self.stream_lag
         return other
 
     @property
     def stream_lag(self) -> int:
-        """Along the lag curve, the lag that the curve is of: so its points score the same characters."""
+        """For a point of a lag curve, the lag of the curve's task, so that all points score the same characters."""
         return self.lag if self._curve_of is None else self._curve_of
 
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
-        """`sequences` windows of the part."""
+        """Draw `sequences` windows of the current part."""
         end = len(self._text)
         if self._last_only:
             start = rng.integers(end // 2, end, sequences) - self.lag  # the drawn character is the target
@@ -129,36 +129,36 @@ class Text(Task):
         return Batch(windows[:, :-1], windows[:, 1:].gather(1, steps), steps)
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy (nats) and whether the likeliest character came, at every scored step."""
+        """Cross-entropy (nats), and whether the most likely character is the right one, at every scored step."""
         return classification(outputs, batch.targets)
 
     def derived(self, means: dict[str, float]) -> dict[str, float]:
-        """The loss in the two other currencies of language models."""
+        """The loss in two other common units: bits per character and perplexity."""
         bits = means["loss"] / math.log(2)
-        return {"bits_per_character": bits, "perplexity": 2.0 ** min(bits, 1000.0)}
+        return {"bits_per_character": bits, "perplexity": 2.0 ** min(bits, 1000.0)}  # bounded to avoid an overflow
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """The text."""
+        """Values that identify the corpus."""
         return self.corpus.provenance
 
     @torch.no_grad()
     def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
-        """Generated text: each character drawn from what the network expects after the last `lag` ones."""
+        """Generate text: each character is drawn from the distribution predicted from the last `lag` characters."""
         numbers = self._prompt.copy()
         for _ in range(self.sample):
             window = torch.tensor([numbers[-self.lag :]])
             logits = predict(window, torch.tensor([[window.shape[1] - 1]]))[0, 0].double().cpu()
-            logits[0] = -math.inf  # a character it has never seen
+            logits[0] = -math.inf  # never generate UNKNOWN
             shares = torch.softmax((logits - logits.max()) / self.temperature, dim=0).numpy()
             numbers.append(int(rng.choice(len(shares), p=shares / shares.sum())))
         text = self.prompt + self.corpus.decode(numbers[len(self._prompt) :])
         return {"sample": {"temperature": self.temperature, "prompt": self.prompt, "text": text}}
 
     def oracle(self, batch: Batch) -> Tensor:
-        """Knows the text by heart."""
+        """Knows the text by heart: outputs the targets."""
         return 100.0 * F.one_hot(batch.targets, self.outputs).float()
 
     def blind(self, batch: Batch) -> Tensor:
-        """Every character is as likely as it is in the training part."""
+        """Predicts the character frequencies of the training part at every step."""
         return torch.from_numpy(np.log(self._shares + 1e-30)).float().expand(*batch.steps.shape, -1)

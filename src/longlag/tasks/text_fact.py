@@ -1,4 +1,4 @@
-"""Planted facts: a sentence in real text says a digit, and much later the text asks for it."""
+"""Planted facts: a sentence in a real text states a digit, and much later a question asks for it."""
 
 import copy
 import math
@@ -15,18 +15,18 @@ from longlag.tasks import corpora
 from longlag.tasks.task import Batch, Task, classification
 from longlag.tasks.text import DEFAULT_SPLIT
 
-NAMES = ("Anna", "Boaz", "Cain", "Dina", "Esau", "Joel", "Leah", "Mary", "Noah", "Ruth")  # of one length
+NAMES = ("Anna", "Boaz", "Cain", "Dina", "Esau", "Joel", "Leah", "Mary", "Noah", "Ruth")  # all of the same length
 QUESTION = "The code of {} is "
 FACT = QUESTION + "{}. "
-PATTERN = re.compile(r"\d|The code of")  # what the filler must not hold
+PATTERN = re.compile(r"\d|The code of")  # removed from the filler text
 DIGITS = "0123456789"
 BEFORE = len(QUESTION.format(NAMES[0]))  # characters of a fact before its digit
-WIDTH = len(FACT.format(NAMES[0], 0))
-QUERY = 1 + BEFORE  # a blank before it
+WIDTH = len(FACT.format(NAMES[0], 0))  # characters of a fact
+QUERY = 1 + BEFORE  # characters of a question, with a blank before it
 
 
 class TextFact(Task):
-    """Remember a digit that a sentence told, through `lag` characters of real text: copy's twin in words.
+    """Recall a digit that a sentence stated, after `lag` characters of real text: the copy task in words.
 
     With facts=1, at lag 44::
 
@@ -35,24 +35,24 @@ class TextFact(Task):
         target                                                                        7
         scored                                                                        ^
 
-    The digit is shown at step s and must be produced at step s + `lag`, where the question ends in a blank (_). The
-    text between is a window of a corpus, another in each split, without any digit and without "The code of". Several
-    facts stand one after the other, about different names, and the question is about any one of them; after it the
-    text goes on to the common length. At one fixed lag a player who counts steps needs no names: the digit stands `lag`
-    steps back. Trained with lag_mode=uniform, it has to remember which name goes with which digit.
+    The digit is shown at step s and must be produced at step s + `lag`, where the question ends with a blank (_). The
+    filler text is a window of a corpus, from a different part for each split, without any digit and without "The code
+    of". Several facts follow one another, about different names, and the question asks for one of them; after the
+    question the text continues up to the common length. At one fixed lag a network that counts steps needs no names:
+    the digit is always `lag` steps back. With lag_mode=uniform it must remember which name belongs to which digit.
 
-    Names and digits are drawn uniformly and independently: a model that remembers nothing is right in 1/10 and pays
-    ln 10 nats, whatever the lag.
+    Names and digits are drawn uniformly and independently: a predictor without memory has accuracy 1/10 and a loss of
+    ln 10 nats, at every lag.
 
     Args:
-        lag: steps from a digit to its production; at least 23 times `facts`, so that facts and question have room.
-        facts: sentences, each about another name, from 1 to 10.
-        corpus, split: as in `Text`; the text is stripped of what it must not hold, then split.
-        solved_at: validation accuracy that counts as solved, or None.
+        lag: steps from a digit to its recall; at least 23 times `facts`, so that facts and question fit.
+        facts: number of sentences, each about another name, from 1 to 10.
+        corpus, split: as in `Text`; digits and "The code of" are removed from the text before it is split.
+        solved_at: validation accuracy from which the task counts as solved, or None.
 
     Raises:
-        ValueError: where an argument is out of its range, or the corpus is not what it should be.
-        OSError: where a file cannot be read.
+        ValueError: if an argument is out of its range, or the corpus is not as expected.
+        OSError: if a file cannot be read.
     """
 
     max_lag: int
@@ -76,7 +76,7 @@ class TextFact(Task):
         self._text = self.corpus.parts["train"]
         self.tokens = len(self.corpus.symbols)
         self.min_lag = facts * WIDTH - BEFORE - 1 + QUERY
-        self.last_digit = (facts - 1) * WIDTH + BEFORE  # its step
+        self.last_digit = (facts - 1) * WIDTH + BEFORE  # step of the last fact's digit
         self.max_lag = self.corpus.shortest - self.last_digit - 1
         self._facts = np.array([[self.corpus.encode(FACT.format(name, digit)) for digit in DIGITS] for name in NAMES])
         self._queries = np.array([self.corpus.encode(" " + QUESTION.format(name)) for name in NAMES])
@@ -97,18 +97,18 @@ class TextFact(Task):
         return other
 
     def part(self, split: str) -> Self:
-        """The task with its text from one part."""
+        """The task with filler text from one part of the corpus."""
         other = copy.copy(self)
         other._text = self.corpus.parts[split]
         return other
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """The text between."""
+        """Values that identify the corpus."""
         return self.corpus.provenance
 
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
-        """`sequences` fresh sequences."""
+        """Draw `sequences` new sequences: filler text that starts with the facts and contains the question."""
         start = rng.integers(0, len(self._text) - self.length + 1, sequences)
         inputs = self._text[start[:, None] + np.arange(self.length)]
         names = rng.permuted(np.tile(np.arange(len(NAMES)), (sequences, 1)), axis=1)[:, : self.facts]
@@ -116,25 +116,25 @@ class TextFact(Task):
         asked = rng.integers(0, self.facts, sequences)
         row = np.arange(sequences)
         inputs[:, : self.facts * WIDTH] = self._facts[names, digits].reshape(sequences, -1)
-        due = asked * WIDTH + BEFORE + self.lag
+        due = asked * WIDTH + BEFORE + self.lag  # the scored step, `lag` steps after the digit
         inputs[row[:, None], due[:, None] + np.arange(1 - QUERY, 1)] = self._queries[names[row, asked]]
         return Batch(*map(torch.from_numpy, (inputs, digits[row, asked, None], due[:, None])))
 
     def measure(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy (nats) and right or not, at the end of the question."""
+        """Cross-entropy (nats), and whether the digit is right, at the end of the question."""
         return classification(outputs, batch.targets)
 
     def oracle(self, batch: Batch) -> Tensor:
-        """Reads the digit where it was shown."""
+        """Reads the digit at the step where it was shown."""
         digit = batch.inputs.gather(1, batch.steps - self.lag) - int(self.corpus.encode(DIGITS[0])[0])
         return 100.0 * F.one_hot(digit, self.outputs).float()
 
     def blind(self, batch: Batch) -> Tensor:
-        """Every digit is as likely as every other."""
+        """Predicts every digit with the same probability."""
         return torch.zeros(*batch.targets.shape, self.outputs)
 
 
 def _without_facts(text: str) -> str:
-    while PATTERN.search(text):  # taking one away may make another
+    while PATTERN.search(text):  # removing one match may create another
         text = PATTERN.sub("", text)
     return text

@@ -1,1 +1,1 @@
-"""A core is held to its contract before it trains."""
+"""Checks that a core keeps its contract, before it trains."""

@@ -1,22 +1,21 @@
-"""The check of a core before it trains: one that does not keep its contract is refused in one line.
+"""Checks a core before it trains: a core that violates the contract is refused with an error of one line.
 
-In training mode (with gradient) and in evaluation mode (without), on sequences made of the inputs that the task has:
+The check runs in training mode (with gradient) and in evaluation mode (without), on sequences of the task's inputs:
 
-- shapes and dtype are those of the contract, and numbers are finite;
-- the core is causal: inputs that differ after step t alone give the same outputs up to t, at several t, and so does a
-  sequence that ends there. Nor does one sequence of a batch change the outputs of another, as in a BatchNorm or where
-  the batch is taken for time;
-- `forward`, `unroll`, and `unroll` in pieces are one function and have one gradient;
-- any length will do: one sequence as long as the longest that is used (in evaluation mode) begins with the same outputs
-  as its first steps alone. A leak that exists in such long sequences only, and only after those steps, is not found.
+- Shapes and dtype are those of the contract, and all numbers are finite.
+- The core is causal: inputs that differ only after step t give the same outputs up to t, for several t. The same holds
+  for a sequence that ends at t. One sequence of a batch does not change the outputs of another, as it would with
+  BatchNorm or if the core took the batch dimension for time.
+- `forward`, `unroll`, and `unroll` in pieces are the same function and have the same gradient.
+- Any length is accepted: one sequence as long as the longest one used (in evaluation mode) starts with the same outputs
+  as its first steps alone. A leak that occurs only in such long sequences and only after those steps is not found.
 
-The copies that this is done on are in float64 on the CPU, where rounding is 1e-16 of a value; a kernel for the GPU
-alone goes unseen there. Outputs are the same within 1.5e-8 of the largest of them: rounding may cost half of the
-digits. What is computed in another shape is rounded in other places, and a chaotic core makes much of that: it may
-also differ by 1e4 times what that core makes of inputs that differ in their last digit. Weights that are zero, or
-nearly so, are small random numbers in the copies: what leaks through such a weight would do so once it is trained. A
-core that draws random numbers finds the same ones in every pass; in a mode in which it does, only passes of one shape
-are compared.
+The core is copied to float64 on the CPU, where the rounding error is 1e-16 of a value; a kernel that exists only for
+the GPU is not tested there. Outputs count as equal within 1.5e-8 of the largest one: rounding may cost half of the
+digits. A computation in another shape rounds differently, and a chaotic core amplifies this. Outputs may therefore also
+differ by 1e4 times the change that inputs with a different last digit cause. Weights at or near zero are replaced by
+small random numbers in the copies: a leak through such a weight would appear once it is trained. A core that draws
+random numbers gets the same ones in every pass. In a mode where it draws them, only passes of one shape are compared.
 """
 
 from typing import NamedTuple
@@ -27,11 +26,11 @@ from torch import Tensor, nn
 from longlag.models.check.copies import CPU
 from longlag.models.check.trial import Trial, able
 
-STEPS = 256  # of the sequences that all but the longest are checked on, at most
-SHORT = 8  # of the sequence on which it is found out where the core runs, at most
-GRADIENT_STEPS = 64  # of those, that gradients are compared over: they take longest
-LAST_DIGIT = 4  # units in it by which an input is changed to see what rounding leads to
-GROWTH = 1e4  # allowed beyond that
+STEPS = 256  # maximal length of all checked sequences except the longest
+SHORT = 8  # maximal length of the sequence that tests in which precision and on which device the core runs
+GRADIENT_STEPS = 64  # maximal number of steps over which gradients are compared, the slowest part of the check
+LAST_DIGIT = 4  # change of an input, in machine epsilons, that shows how far rounding errors grow
+GROWTH = 1e4  # allowed difference, as a multiple of the effect of that change
 CAUSAL = (
     "the contract asks for a causal core: use a causal mask in attention, pad convolutions on the left only, and take "
     "no mean, norm or flip over time"
@@ -39,12 +38,12 @@ CAUSAL = (
 
 
 class Pairs(NamedTuple):
-    """Pairs of sequences that are the same up to a step.
+    """Pairs of sequences that are equal up to a step.
 
-    x: (pairs, time, input_size); the last one is the first one, but for the last digit of each value.
-    changed: the same shape.
-    kept: (pairs) the last step up to which the two are the same, -1 where none is; the last step of the first pair and
-        of the last two, which are the same throughout.
+    x: (pairs, time, input_size); the last one equals the first one except for the last digit of each value.
+    changed: (pairs, time, input_size) the second sequence of each pair.
+    kept: (pairs) the last step up to which the two sequences of a pair are equal, -1 if they differ from the start. For
+        the first pair and the last two it is the last step: the two sequences are equal.
     """
 
     x: Tensor
@@ -53,19 +52,19 @@ class Pairs(NamedTuple):
 
 
 def check_core(core: nn.Module, vectors: Tensor, longest: int, device: torch.device = CPU) -> bool:
-    """Hold a core to its contract. It is left as it was, and so is every random state.
+    """Check that a core keeps its contract. The core and all random states are left unchanged.
 
     Args:
-        core: with `hidden_size`.
-        vectors: (kinds, input_size) what a step of its inputs can be, or many such.
-        longest: steps of the longest sequence that the core is to be used on.
-        device: that it is to run on; it is checked there where it does not run on the CPU.
+        core: the core, with `hidden_size`.
+        vectors: (kinds, input_size) the possible inputs at one step, or many of them.
+        longest: number of steps of the longest sequence that the core will be used on.
+        device: the device that the core will run on; the check runs there if the core does not run on the CPU.
 
     Returns:
-        Whether it was checked in float64. Otherwise it does not run in float64, and a warning has said so.
+        Whether the check ran in float64. If not, the core does not run in float64, and a warning has been logged.
 
     Raises:
-        ValueError: in one line, where the core does not keep the contract.
+        ValueError: if the core violates the contract; the message is one line.
     """
     trial = able(core, vectors[: min(longest, SHORT)].expand(2, -1, -1), device)
     rng = torch.Generator().manual_seed(0)
@@ -79,9 +78,10 @@ def check_core(core: nn.Module, vectors: Tensor, longest: int, device: torch.dev
 
 def _pairs(trial: Trial, vectors: Tensor, time: int, rng: torch.Generator) -> Pairs:
     last = time - 1
+    # Equal up to nowhere (-1), the first step, a third, a half, and all steps but the last.
     after = sorted({step for step in (-1, 0, time // 3, time // 2, last - 1) if -1 <= step < last})
     kept = torch.tensor([last, *after, last, last], device=trial.device)
-    if len(kept) == time:  # batch and time must be told apart
+    if len(kept) == time:  # otherwise a swap of batch and time would keep the shape
         kept = torch.cat([kept, kept[-1:]])
     x, other = (trial.cast(part) for part in _drawn(vectors, len(kept), time, rng))
     x[-1] = _last_digit(x[0])
@@ -100,9 +100,9 @@ def _long(trial: Trial, vectors: Tensor, steps: int, rng: torch.Generator) -> Te
 
 
 def _drawn(vectors: Tensor, sequences: int, time: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Sequences (sequences, time, input_size), and others that differ from them at every step.
+    """Draw (sequences, time, input_size), and another such tensor that differs from it at every step.
 
-    Every second one is of mixtures of two vectors: a value that is 0 or 1 alone would hide what a maximum gives away.
+    Every second sequence mixes two vectors at each step: with values of only 0 and 1, a maximum could hide a leak.
     """
     one = torch.randint(len(vectors), (sequences, time), generator=rng)
     two = (one + torch.randint(1, max(2, len(vectors)), (sequences, time), generator=rng)) % len(vectors)
@@ -112,15 +112,15 @@ def _drawn(vectors: Tensor, sequences: int, time: int, rng: torch.Generator) -> 
 
 
 def _last_digit(x: Tensor) -> Tensor:
-    """The same, but for the last digit of each value."""
+    """Return x with the last digit of each value changed."""
     return x * (1 + LAST_DIGIT * torch.finfo(x.dtype).eps)
 
 
 def _check_mode(trial: Trial, pairs: Pairs) -> None:
-    """All but the longest sequence."""
+    """Run all checks of one mode, except that of the longest sequence."""
     outputs, again = trial.twice(pairs.x)
     _refuse_leaks(trial, pairs, outputs, trial.outputs(pairs.changed))
-    if _apart(trial, outputs, again):  # it draws random numbers: passes of another shape find others
+    if _apart(trial, outputs, again):  # the core draws random numbers, which differ in passes of another shape
         _refuse_memory(trial, pairs.x)
         return
     half = pairs.x.shape[1] // 2
@@ -131,7 +131,7 @@ def _check_mode(trial: Trial, pairs: Pairs) -> None:
 
 
 def _refuse_leaks(trial: Trial, pairs: Pairs, outputs: Tensor, changed: Tensor) -> None:
-    """Refuse a core by its outputs (pairs, time, hidden_size) for the two of each pair."""
+    """Refuse a core whose outputs (pairs, time, hidden_size) differ where the two inputs of a pair are equal."""
     apart = _beyond(trial, outputs, changed).amax(-1)  # (pairs, time)
     last = apart.shape[1] - 1
     if by := float(apart[pairs.kept == last].max()):
@@ -158,7 +158,7 @@ def _refuse_memory(trial: Trial, x: Tensor) -> None:
 
 
 def _refuse_more_steps(trial: Trial, of_first: Tensor, outputs: Tensor) -> None:
-    """Refuse a core whose outputs (batch, steps, hidden_size) of the first steps change where more steps follow."""
+    """Refuse a core whose outputs (batch, steps, hidden_size) for the first steps change if more steps follow."""
     first, steps = of_first.shape[1], outputs.shape[1]
     if by := _apart(trial, of_first, outputs[:, :first], _rounding(of_first)):
         raise trial.error(
@@ -168,15 +168,15 @@ def _refuse_more_steps(trial: Trial, of_first: Tensor, outputs: Tensor) -> None:
 
 
 def _check_length(trial: Trial, x: Tensor) -> None:
-    """One sequence (1, steps, input_size), and its first steps alone."""
+    """Compare the outputs for one sequence (1, steps, input_size) with those for its first steps alone."""
     outputs, first = trial.outputs(x), x[:, :STEPS]
     of_first, again = trial.twice(torch.cat([first, _last_digit(first)]))
-    if not _apart(trial, of_first, again):
+    if not _apart(trial, of_first, again):  # else the core draws random numbers, and only equal shapes are comparable
         _refuse_more_steps(trial, of_first, outputs)
 
 
 def _check_unroll(trial: Trial, x: Tensor, outputs: Tensor) -> None:
-    """`unroll` on x (batch, time, input_size), against the outputs of `forward`."""
+    """Compare `unroll` on x (batch, time, input_size) with the outputs of `forward`."""
     unrolled = trial.unrolled(x)
     if by := _apart(trial, outputs, unrolled, _rounding(outputs)):
         raise trial.error(
@@ -195,10 +195,11 @@ def _check_unroll(trial: Trial, x: Tensor, outputs: Tensor) -> None:
 
 
 def _check_gradient(trial: Trial, x: Tensor, outputs: Tensor) -> None:
-    """The gradient by the first steps of x of `forward`, against that of `unroll` in pieces.
+    """Compare the gradients through `forward` and through `unroll` in pieces, with respect to the first steps of x.
 
-    They are compared over the first steps, as far as rounding has not grown into the outputs: few in a chaotic core.
+    The comparison covers the steps at which rounding errors are still small in the outputs: few in a chaotic core.
     """
+    # Number of steps at which the allowed effect of rounding is below the tolerance.
     told = int((GROWTH * _rounding(outputs) <= trial.tolerance * outputs.abs().max()).sum())
     first = x[:, : min(max(1, told), GRADIENT_STEPS)]
     if by := _apart(trial, *trial.gradients(first, _cuts(first))):
@@ -209,21 +210,21 @@ def _check_gradient(trial: Trial, x: Tensor, outputs: Tensor) -> None:
 
 
 def _cuts(x: Tensor) -> list[int]:
-    """Where the pieces of x (batch, time, input_size) begin and end: the first step, half of the rest, and the rest."""
+    """Boundaries of the pieces of x (batch, time, input_size): the first step, the rest of the first half, the rest."""
     return sorted({0, 1, x.shape[1] // 2, x.shape[1]})
 
 
 def _rounding(outputs: Tensor) -> Tensor:
-    """How far rounding has grown by each step, (time, 1): the inputs of the last row are nearly those of the first."""
+    """Growth of rounding errors up to each step, (time, 1): the last row's inputs are nearly those of the first row."""
     return (outputs[-1] - outputs[0]).abs().amax(-1, keepdim=True).cummax(0).values
 
 
 def _apart(trial: Trial, one: Tensor, other: Tensor, rounding: Tensor | float = 0.0) -> float:
-    """By how much the two differ at most, 0 where rounding explains it."""
+    """The largest difference of the two, 0 if rounding explains it."""
     return float(_beyond(trial, one, other, rounding).max())
 
 
 def _beyond(trial: Trial, one: Tensor, other: Tensor, rounding: Tensor | float = 0.0) -> Tensor:
-    """The differences, those that rounding explains being 0; NaN is no such difference."""
+    """The absolute differences, set to 0 where rounding explains them; a NaN is never explained by rounding."""
     apart = (one - other).abs()
     return torch.where(apart <= trial.tolerance * one.abs().max() + GROWTH * rounding, 0.0, apart)

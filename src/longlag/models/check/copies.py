@@ -1,4 +1,4 @@
-"""Copies of a module to compute with in another precision, and to try it on."""
+"""Copies of a module, for computing in another precision and for checks."""
 
 import copy
 from typing import TypeVar
@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 CPU = torch.device("cpu")
-SMALL = 0.01  # a weight below it is as good as zero
+SMALL = 0.01  # a weight below it counts as nearly zero
 M = TypeVar("M", bound=nn.Module)
 
 
 def without_dropout(module: M, device: torch.device = CPU, dtype: torch.dtype = torch.float64) -> M:
-    """A copy of at least that precision with dropout off.
+    """Return a copy with dropout off and at least the precision of `dtype`.
 
-    Complex numbers stay complex: `Module.to(torch.float64)` would drop their imaginary parts.
+    Complex numbers stay complex: `Module.to(torch.float64)` would discard their imaginary parts.
     """
     copied = copy.deepcopy(module).to(device)
     for tensor in (*copied.parameters(), *copied.buffers()):
@@ -30,7 +30,7 @@ def without_dropout(module: M, device: torch.device = CPU, dtype: torch.dtype = 
 
 
 def without_small_weights(module: M, rng: torch.Generator) -> M:
-    """A copy whose trained weights that are zero, or nearly so, are random numbers of size `SMALL`, of their signs."""
+    """Return a copy whose trained weights below `SMALL` are random numbers of size `SMALL` with the same signs."""
     copied = copy.deepcopy(module)
     for weight in copied.parameters():
         if weight.requires_grad:

@@ -1,4 +1,4 @@
-"""What a core gave that is not of the contract's shape, in words: what it gave, what is asked, and how to wrap it."""
+"""Error messages for results of a core that violate the contract: what it gave, what is required, and how to fix it."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ UNROLLED = "the contract asks for its outputs and the state, return outputs, sta
 
 
 def made(make_core: Callable[..., nn.Module], input_size: int) -> nn.Module:
-    """The core for inputs of that width. Raises ValueError where its constructor does not take `input_size`."""
+    """Make the core for inputs of width `input_size`. Raises ValueError if its constructor does not take it."""
     try:
         return make_core(input_size=input_size)
     except (TypeError, ValueError) as error:
@@ -27,7 +27,7 @@ def made(make_core: Callable[..., nn.Module], input_size: int) -> nn.Module:
 
 
 def hidden_size(core: object) -> int:
-    """The width of a core's outputs. Raises ValueError where it is no module, or does not say."""
+    """Return the width of a core's outputs. Raises ValueError if it is no module or has no valid `hidden_size`."""
     name = type(core).__name__
     if not isinstance(core, nn.Module):
         raise ValueError(
@@ -46,7 +46,7 @@ def hidden_size(core: object) -> int:
 
 
 def outputs_problem(outputs: Any, x: Tensor, width: int) -> str | None:
-    """Why `outputs` are not what a core gives for x (batch, time, input_size); None where they are.
+    """Say why `outputs` are not valid outputs for x (batch, time, input_size); None if they are.
 
     width: the core's `hidden_size`.
     """
@@ -73,7 +73,7 @@ def outputs_problem(outputs: Any, x: Tensor, width: int) -> str | None:
 
 
 def _shape(given: tuple[int, ...], asked: tuple[int, int, int]) -> tuple[str, str]:
-    """What is wrong with a shape, and how to wrap the layer that gives it."""
+    """Say what is wrong with a shape, and how to wrap the layer that returns it."""
     batch, time, width = asked
     if given in ((batch, width), (batch, 1, width)):
         return "one step alone", "return the outputs of all steps, torch.stack(outputs, dim=1)"
@@ -89,12 +89,12 @@ def _shape(given: tuple[int, ...], asked: tuple[int, int, int]) -> tuple[str, st
 
 
 def unroll_problem(unroll: Any, x: Tensor) -> str | None:
-    """Why `unroll` cannot be called with x alone and with x and a state; None where it can."""
+    """Say why `unroll` cannot be called with x alone and with x and a state; None if it can."""
     if not callable(unroll):
         return f"is {_a(unroll)} and not a method; the contract asks for a method or for no such attribute: rename it"
     try:
         signature = inspect.signature(unroll)
-    except ValueError:  # compiled code may have none
+    except ValueError:  # compiled code may have no signature
         return None
     try:
         signature.bind(x)
@@ -108,7 +108,7 @@ def unroll_problem(unroll: Any, x: Tensor) -> str | None:
 
 
 def unrolled_problem(given: Any, batch: int) -> str | None:
-    """Why what `unroll` gave is no pair of outputs and a state of the contract's shape; None where it is."""
+    """Say why the result of `unroll` is not a pair of outputs and a valid state; None if it is."""
     if not (isinstance(given, tuple | list) and len(given) == 2):
         what = f"a {type(given).__name__} of {len(given)}" if isinstance(given, tuple | list) else _a(given)
         return f"gave {what}; {UNROLLED}"
@@ -132,12 +132,12 @@ def _part_problem(part: Tensor, batch: int) -> str | None:
 
 
 def size(shape: tuple[int, ...] | torch.Size) -> str:
-    """A shape as one writes it."""
+    """Format a shape as a tuple."""
     return f"({', '.join(map(str, shape))})"
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """As one writes it."""
+    """The name of a dtype without `torch.`."""
     return str(dtype).removeprefix("torch.")
 
 

@@ -1,4 +1,4 @@
-"""A core on trial: passes over sequences, each of a fresh copy that begins in the same random state."""
+"""A core under test: each pass over sequences runs on a fresh copy that starts in the same random state."""
 
 import copy
 import logging
@@ -21,22 +21,22 @@ T = TypeVar("T")
 
 
 class Trial:
-    """A core to be tried in one dtype on one device, in training mode with gradient or in evaluation mode without.
+    """A core under test in one dtype on one device, in training mode with gradient or in evaluation mode without.
 
-    The core itself is left as it was, and so is every random state.
+    The core itself and all random states are left unchanged.
 
     Args:
-        core: with `hidden_size`.
-        device: of the copies.
-        dtype: of the copies.
+        core: the core, with `hidden_size`.
+        device: device of the copies.
+        dtype: dtype of the copies.
 
     Attributes:
-        training: the mode.
-        tolerance: half of the digits of the dtype, as a share.
+        training: whether the copies run in training mode.
+        tolerance: relative tolerance, half of the digits of the dtype (square root of its epsilon).
 
     Raises:
-        ValueError: in one line that names the core, where it cannot be copied, or where a pass fails or does not give
-            what the contract asks for.
+        ValueError: if the core cannot be copied, a pass fails or its result violates the contract; the message is one
+            line and names the core.
     """
 
     def __init__(self, core: nn.Module, device: torch.device, dtype: torch.dtype):
@@ -46,7 +46,7 @@ class Trial:
         self.training = True
         try:
             self.core = without_dropout(core, device, dtype)
-        except Exception as error:  # whatever the parts of a core raise when they are copied
+        except Exception as error:  # the parts of a core may raise anything when they are copied
             raise self.error(
                 f"it cannot be copied ({_said(error)}), but it is checked and measured on copies; keep nothing in the "
                 "module that copy.deepcopy cannot copy"
@@ -54,12 +54,12 @@ class Trial:
 
     @property
     def mode(self) -> str:
-        """In words."""
+        """The mode in words, for messages."""
         return f"in {'training' if self.training else 'evaluation'} mode"
 
     @property
     def exact(self) -> bool:
-        """Whether it is tried in float64."""
+        """Whether the copies are in float64."""
         return self.dtype == torch.float64
 
     @property
@@ -68,23 +68,23 @@ class Trial:
         return getattr(self.core, "unroll", None) is not None
 
     def in_mode(self, training: bool) -> Self:
-        """The same trial in that mode."""
+        """Return the same trial in training or evaluation mode."""
         other = copy.copy(self)
         other.training = training
         return other
 
     def without_small_weights(self, rng: torch.Generator) -> Self:
-        """The trial of a copy without weights that are zero, or nearly so."""
+        """Return a trial of a copy whose weights at or near zero are replaced by small random numbers."""
         other = copy.copy(self)
         other.core = without_small_weights(self.core, rng)
         return other
 
     def cast(self, vectors: Tensor) -> Tensor:
-        """As the copies take them."""
+        """Convert inputs to the device and dtype of the copies."""
         return vectors.detach().to(self.device, self.dtype)
 
     def fails(self, x: Tensor) -> Exception | None:
-        """What the core itself raises for x, whatever it may give; None where it raises nothing."""
+        """Return the exception that the core raises for x, whatever its outputs are; None if it raises none."""
         try:
             self._on_copy(lambda core: core(self.cast(x)))
         except Exception as error:  # whatever a core may raise
@@ -92,11 +92,11 @@ class Trial:
         return None
 
     def outputs(self, x: Tensor) -> Tensor:
-        """What `forward` gives, (batch, time, hidden_size), for x (batch, time, input_size)."""
+        """The outputs of `forward`, (batch, time, hidden_size), for x (batch, time, input_size)."""
         return self._on_copy(lambda core: self._forward(core, x)).detach()
 
     def twice(self, x: Tensor, alike: bool = False) -> tuple[Tensor, Tensor]:
-        """The same of one copy at its first and its second call; `alike`: both find the same random numbers."""
+        """The outputs of the first and second call of one copy; with `alike` both calls get the same random numbers."""
 
         def call(core: nn.Module) -> tuple[Tensor, Tensor]:
             with self._same_random_state() if alike else nullcontext():
@@ -107,20 +107,23 @@ class Trial:
         return self._on_copy(call)
 
     def unrolled(self, x: Tensor) -> Tensor:
-        """What `unroll` gives, from no state on."""
+        """The outputs of `unroll` without an initial state."""
         self._refuse("unroll", shapes.unroll_problem(self.core.unroll, x))
         return self._on_copy(lambda core: self._unroll(core, x)[0]).detach()
 
     def in_pieces(self, x: Tensor, cuts: Sequence[int]) -> Tensor:
-        """The same, piece by piece from one cut to the next."""
+        """The outputs of `unroll`, called for each piece from one cut to the next with the state of the last piece."""
         return self._on_copy(lambda core: self._pieces(core, x, cuts)).detach()
 
     def gradients(self, x: Tensor, cuts: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """dL/dx, (batch, time, input_size), through `forward` and through `unroll` in pieces; L weighs the outputs."""
+        """dL/dx, (batch, time, input_size), through `forward` and through `unroll` in pieces.
+
+        L is a randomly weighted sum of the outputs.
+        """
         return self._gradient(x, self._forward), self._gradient(x, lambda core, x: self._pieces(core, x, cuts))
 
     def error(self, problem: str) -> ValueError:
-        """An error that names the core."""
+        """Return an error that names the core."""
         return ValueError(f"the core {self.name}: {problem}")
 
     def _refuse(self, method: str, problem: str | None) -> None:
@@ -134,7 +137,7 @@ class Trial:
         with self._same_random_state(), torch.set_grad_enabled(self.training):
             try:
                 return function(copy.deepcopy(self.core).train(self.training))
-            except Exception as error:  # `isolate_rng` puts nothing back where an exception passes through it
+            except Exception as error:  # kept and raised outside: `isolate_rng` restores nothing if one passes through
                 failed = error
         raise failed
 
@@ -165,7 +168,7 @@ class Trial:
             ) from error
 
     def _checked(self, method: str, outputs: Any, x: Tensor) -> Tensor:
-        """The outputs, where they are what the contract asks for; a core may write the next ones to the same place."""
+        """Return the outputs if they are valid, as a copy: a core may overwrite them in its next call."""
         self._refuse(method, shapes.outputs_problem(outputs, x, self.width))
         if not outputs.isfinite().all():
             raise self.error(f"{method} gave NaN or infinity, {self.mode}, for {x.shape[1]} steps of the task's inputs")
@@ -174,10 +177,10 @@ class Trial:
         return outputs.clone()
 
     def _check_that_it_copies(self, core: nn.Module) -> None:
-        """The gradient is measured on a copy while the core is trained."""
+        """Check that the core can be copied after a call, since the gradient is measured on a copy during training."""
         try:
             copy.deepcopy(core)
-        except Exception as error:  # whatever the parts of a core raise when they are copied
+        except Exception as error:  # the parts of a core may raise anything when they are copied
             raise self.error(
                 f"it cannot be copied after a call ({_said(error)}), but its gradient is measured on copies; detach "
                 "the tensors that it keeps"
@@ -197,17 +200,17 @@ class Trial:
 
 
 def able(core: nn.Module, x: Tensor, device: torch.device = CPU) -> Trial:
-    """A trial in float64 on the CPU; where the core does not run in that, in float32 there, or else on `device`.
+    """Return a trial in float64 on the CPU, or else in float32 on the CPU, or else in float32 on `device`.
 
-    A warning says so.
+    A warning is logged if the core does not run in float64 on the CPU.
 
     Args:
-        core: with `hidden_size`.
-        x: (batch, time, input_size) on which it is found out.
-        device: to be tried last.
+        core: the core, with `hidden_size`.
+        x: (batch, time, input_size) the inputs to try.
+        device: the device to try last.
 
     Raises:
-        ValueError: where it runs in none of them.
+        ValueError: if the core runs in none of the three ways.
     """
     first: Exception | None = None
     for where, dtype in ((CPU, torch.float64), (CPU, torch.float32), (device, torch.float32)):
@@ -217,7 +220,7 @@ def able(core: nn.Module, x: Tensor, device: torch.device = CPU) -> Trial:
             break
         first = first or error
     else:
-        trial.outputs(trial.cast(x))  # raises, in words
+        trial.outputs(trial.cast(x))  # raises an error with an explanation
     if first:
         log.warning(
             "the core %s does not run in float64 on the CPU (%s): it is checked in float32 on %s, to %.0e of its "
@@ -228,5 +231,5 @@ def able(core: nn.Module, x: Tensor, device: torch.device = CPU) -> Trial:
 
 
 def _said(error: BaseException) -> str:
-    """What an error says, in one line, with its class."""
+    """An error's class and message in one line."""
     return f"{type(error).__name__}: {first_line(error)}"

@@ -1,16 +1,16 @@
-"""A recurrent layer over a whole sequence as one autograd.Function, forward and backward through time by hand.
+"""One recurrent layer over a whole sequence as one autograd.Function with hand-written forward and backward passes.
 
-Autograd's own graph has a dozen nodes for every step. Here a step does only what must wait for its neighbour; the rest
-is done for a chunk of steps at once, while it is in the cache:
+Autograd's own graph has about a dozen nodes per step. Here a step computes only what depends on its neighbour. The rest
+is computed for a chunk of steps at once, while the chunk is in the cache:
 
-- forward, W x_t + b of a chunk is one matrix product; a step adds U h_{t-1} and applies the cell;
-- backward, all that follows from the gates is computed ahead for the chunk, so that a step multiplies it by the
-  incoming gradient and carries U^T dz_t on to h_{t-1};
-- the gradients of the weights, sum_t dz_t [x_t, 1, h_{t-1}]^T, and of x are one matrix product for a chunk each.
+- forward: W x_t + b is one matrix product per chunk; each step adds U h_{t-1} and applies the cell;
+- backward: the factors that depend on the gates alone are computed in advance for the chunk, so that a step multiplies
+  them by the incoming gradient and passes U^T dz_t back to h_{t-1};
+- the gradients of the weights, sum_t dz_t [x_t, 1, h_{t-1}]^T, and of x are one matrix product each per chunk.
 
-With low memory nothing is kept but the outputs, which exist anyway, and the C that each chunk begins with. The gates of
-a chunk are computed again on the way back: since its h_{t-1} are known, that is one matrix product too. With chunks
-that grow as sqrt(time), so does the memory beyond inputs, outputs and their gradients.
+With memory=low only the outputs, which exist anyway, and C at the start of each chunk are stored. The backward pass
+computes the gates of a chunk again: since its h_{t-1} are known, that is one matrix product too. The chunk length grows
+as sqrt(time), and so does the memory used beyond inputs, outputs and their gradients.
 """
 
 import math
@@ -24,52 +24,52 @@ from torch import Tensor
 from longlag.models.kernels.bptt_chunk import Chunk, ChunkBack, flat, of_time
 from longlag.models.kernels.fused_cell import Fused
 
-ROWS = 1536  # steps times batch of a chunk: large enough for matrix products, small enough for the cache
-STEP_OVER_C = (
-    12  # about how many times a C a step of a chunk takes on the way back: n of it and time / n of C are least
-)
+ROWS = 1536  # steps times batch size of a chunk: large enough for matrix products, small enough for the cache
+# Memory of one step of a chunk in the backward pass, as a multiple of one C, roughly. A chunk of n steps needs 12 n and
+# the stored C need time / n (in units of one C); the sum is smallest at n = sqrt(time / 12).
+STEP_OVER_C = 12
 INSTEAD = "make the core with impl=reference (model.impl=reference on the command line), which runs under autograd"
 
 
 def over_time(
     cell: Fused, low: bool, x: Tensor, state: tuple[Tensor, ...], weights: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """One layer over a sequence.
+    """Run one layer over a sequence.
 
     Args:
-        cell: what is computed.
-        low: whether to compute the gates again on the way back instead of keeping them.
+        cell: the cell's forward and backward equations.
+        low: whether the backward pass computes the gates again instead of storing them.
         x: (batch, time, width).
         state: h_0, or h_0 and C_0, (batch, hidden) each.
-        weights: W, U, b_ih, b_hh in torch's layout, and the peephole weights of a cell that has some.
+        weights: W, U, b_ih, b_hh in torch's layout, then the peephole weights if the cell has them.
 
     Returns:
-        Outputs (batch, time, hidden) and the parts of the state at the end.
+        Outputs (batch, time, hidden) and the final state, h_T or h_T and C_T.
 
     Raises:
-        RuntimeError: on the way back, where they are differentiated twice, forward, or for several gradients at once.
+        RuntimeError: for second derivatives, forward-mode differentiation or several gradients at once.
     """
     W, U, b_ih, b_hh, *p = weights
     keep = cell.needs_gates and not low and torch.is_grad_enabled()
     packed = cell.pack(W, U, b_ih, b_hh)
     peepholes = p[0].view(-1, U.shape[1]) if p else None
     h_0, C_0 = state if cell.has_memory else (*state, None)
-    C_0 = None if C_0 is None else C_0 / cell.unit
+    C_0 = None if C_0 is None else C_0 / cell.unit  # the loop holds C in multiples of `unit`
     outputs, h, C = OverTime.apply(cell, keep, x, h_0, C_0, packed, peepholes)
     return (outputs, h) if C is None else (outputs, h, C * cell.unit)
 
 
 class OverTime(torch.autograd.Function):
-    """The loop over chunks, there and back."""
+    """The loop over the chunks of a sequence, forward and backward."""
 
     @staticmethod
     def forward(
         ctx: Any, cell: Fused, keep: bool, x: Tensor, h_0: Tensor, C_0: Tensor | None, packed: Tensor, p: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Arguments as of `over_time`, weights packed; returns outputs, h_T and C_T."""
+        """Run the chunks in order; arguments as in `over_time`, with packed weights. Returns outputs, h_T and C_T."""
         time, batch, hidden = x.shape[1], *h_0.shape
         W, b, U = packed.t().contiguous().split([x.shape[2], 1, hidden])
-        hs = h_0.new_empty(time + 1, batch, hidden)
+        hs = h_0.new_empty(time + 1, batch, hidden)  # h_0, …, h_T
         hs[0] = h_0
         C, chunk, kept = C_0, None, []
         steps = max(1, ROWS // max(1, batch), 0 if keep else math.isqrt(time // STEP_OVER_C))
@@ -86,47 +86,48 @@ class OverTime(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *incoming: Any) -> tuple[Tensor | None, ...]:
-        """The gradients by x, h_0, C_0, the packed weights and p."""
+        """Return the gradients with respect to x, h_0, C_0, the packed weights and p."""
         if torch._C._are_functorch_transforms_active() or any(map(_is_batched, incoming)):
             raise RuntimeError(f"a fused cell cannot take several gradients at once: {INSTEAD}")
         saved = ctx.saved_tensors
+        # `cell` and `keep` have no gradient. The first five saved tensors are the inputs that have one.
         return None, None, *Once.apply(partial(_gradients, ctx, saved, *incoming), *incoming, *saved[:5])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        """Refuse to differentiate forward."""
+        """Refuse forward-mode differentiation."""
         raise RuntimeError(f"a fused cell cannot be differentiated forward: {INSTEAD}")
 
 
 class Once(torch.autograd.Function):
-    """What cannot be differentiated, and says so whichever of its sources it is differentiated by.
+    """The gradients as a function of their sources that raises an error when it is differentiated again.
 
     Torch's `once_differentiable` leaves the sources out of the graph. A gradient penalty then loses its second
-    derivatives without a word where the incoming gradient is a constant, or where only some inputs are asked for.
+    derivatives silently where the incoming gradient is a constant, or where only some inputs are requested.
     """
 
     @staticmethod
     def forward(ctx: Any, compute: Callable[[], tuple[Tensor | None, ...]], *sources: Tensor | None) -> Any:
-        """What `compute` returns; it is a function of the sources."""
+        """Return what `compute` returns; it is a function of the sources."""
         return compute()
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
-        """Refuse."""
+        """Refuse second derivatives."""
         raise RuntimeError(f"a fused cell cannot be differentiated twice: {INSTEAD}")
 
 
 def _gradients(
     ctx: Any, saved: Sequence[Tensor], d_outputs: Tensor, dh: Tensor, dC: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """Backpropagation through time, chunk by chunk from the last one on."""
+    """Backpropagation through time, chunk by chunk, from the last chunk to the first."""
     x, _, _, packed, p, hs, *kept = saved
     cell, width = ctx.cell, x.shape[2]
-    U = packed[cell.from_h * dh.shape[1] :, width + 1 :]
-    d_packed = packed.new_zeros(packed.t().shape)
+    U = packed[cell.from_h * dh.shape[1] :, width + 1 :]  # (rows of the blocks that take h, hidden)
+    d_packed = packed.new_zeros(packed.t().shape)  # transposed: (width + 1 + hidden, blocks hidden)
     dx = torch.empty_like(x) if ctx.needs_input_grad[2] else None
     dp = None if p is None else torch.zeros_like(p)
-    dC = None if dC is None else dC.clone()
+    dC = None if dC is None else dC.clone()  # `ChunkBack.run` changes it in place
     chunk, back = None, None
     for number, (first, last) in reversed(list(enumerate(ctx.spans))):
         now = slice(first, last)
@@ -148,11 +149,11 @@ def _gradients(
 
 
 def _is_batched(gradient: Tensor | None) -> bool:
-    """Whether it stands for several gradients: `is_grads_batched` of `torch.autograd.grad` hides their dimension."""
+    """Whether the tensor holds several gradients: `is_grads_batched` of `torch.autograd.grad` hides that dimension."""
     return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
 def _inputs(x: Tensor, h_before: Tensor) -> Tensor:
-    """[x_t, 1, h_{t-1}] (time batch, width + 1 + hidden), of x (batch, time, width) and h (time, batch, hidden)."""
+    """Stack [x_t, 1, h_{t-1}], (time batch, width + 1 + hidden), from x (batch, time, width) and h (time, batch, …)."""
     one = x.new_ones(1).expand(*h_before.shape[:2], 1)
     return torch.cat([x.transpose(0, 1), one, h_before], dim=2).flatten(0, 1)

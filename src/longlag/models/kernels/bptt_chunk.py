@@ -1,6 +1,6 @@
-"""A few steps of a recurrent layer, there and back: the loops inside `bptt.py`, where the time goes.
+"""The loops over the steps of one chunk, forward and backward. `bptt.py` spends most of its time here.
 
-Views of each step are made once for an array: to make one takes as long as to compute with it.
+The views of the single steps are created once per array, since creating a view takes as long as computing with it.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from longlag.models.kernels.fused_cell import Fused, Steps, Views
 
 
 class Chunk:
-    """The arrays of some steps: gates (time, batch, blocks, hidden), and C (time + 1, batch, hidden) or None.
+    """The arrays of a chunk of steps: gates (time, batch, blocks, hidden), and C (time + 1, batch, hidden) or None.
 
     Args:
-        cell: what is computed.
-        like: (batch, hidden) on the right device.
-        time: steps.
+        cell: the cell's forward and backward equations.
+        like: (batch, hidden) a tensor with the right shape, dtype and device.
+        time: number of steps.
     """
 
     def __init__(self, cell: Fused, like: Tensor, time: int):
@@ -36,19 +36,19 @@ class Chunk:
         U: Tensor | None,
         p: Tensor | None,
     ) -> Tensor | None:
-        """Turn W x_t + b, with U h_{t-1} still to be added unless U is None, into gates.
+        """Turn W x_t + b into gates, step by step. U h_{t-1} is added first, unless U is None (already included).
 
         Args:
             h_before: h_{t-1} of each step, (batch, hidden) each.
-            h_after: where to write h_t.
+            h_after: the tensors that receive h_t.
             C: (batch, hidden) before the chunk.
-            U: (blocks that take h, hidden), transposed.
+            U: (hidden, blocks that take h), the recurrent weights transposed.
             p: peephole weights.
 
         Returns:
-            C after the chunk.
+            C after the chunk, or None if the cell has no C.
         """
-        C_before, C_after = h_before, h_after
+        C_before, C_after = h_before, h_after  # a cell without C ignores these arguments
         if self.C is not None and C is not None:
             self.C[0] = C
             Cs = self.C.unbind(0)
@@ -60,18 +60,18 @@ class Chunk:
         return None if self.C is None else self.C[-1].clone()
 
     def again(self, inputs: Tensor, h_before: Tensor, C: Tensor | None, packed: Tensor, p: Tensor | None) -> None:
-        """Compute gates and C from what was kept: [x_t, 1, h_{t-1}] (time batch, …) and C before the chunk."""
+        """Compute gates and C again from [x_t, 1, h_{t-1}] (time batch, …) and C before the chunk."""
         torch.mm(inputs, packed.t(), out=flat(self.gates))
         self.run(h_before.unbind(0), [torch.empty_like(self.like)] * self.time, C, None, p)
 
 
 class ChunkBack:
-    """The gradients of some steps.
+    """The gradients of a chunk of steps.
 
     Args:
-        cell: what was computed.
-        like: (batch, hidden) on the right device.
-        time: steps.
+        cell: the cell's forward and backward equations.
+        like: (batch, hidden) a tensor with the right shape, dtype and device.
+        time: number of steps.
     """
 
     def __init__(self, cell: Fused, like: Tensor, time: int):
@@ -83,13 +83,13 @@ class ChunkBack:
         self._parts = by_step(cell.parts(self.dz))
 
     def run(self, d_outputs: Tensor, others: Steps, dh: Tensor, dC: Tensor | None, U: Tensor) -> Tensor:
-        """Make the slopes that `dz` holds dL/dz, and `dC`, in place, what reaches the step before the chunk.
+        """Turn the slopes in `dz` into dL/dz, and `dC`, in place, into the gradient before the chunk.
 
         Args:
-            d_outputs: (batch, time, hidden) dL/dh_t by way of the outputs.
-            others: what the cell's `slopes` returned.
-            dh, dC: (batch, hidden) of the last step, by way of the later ones.
-            U: (blocks that take h, hidden).
+            d_outputs: (batch, time, hidden) dL/dh_t through the outputs.
+            others: the factors that the cell's `slopes` returned.
+            dh, dC: (batch, hidden) gradients of the last state of the chunk, through the later steps.
+            U: (blocks that take h, hidden), the recurrent weights.
 
         Returns:
             dL/dh before the chunk.
@@ -109,7 +109,7 @@ Kind = TypeVar("Kind", Chunk, ChunkBack)
 
 
 def of_time(chunk: Kind | None, kind: type[Kind], cell: Fused, like: Tensor, time: int) -> Kind:
-    """The chunk, to be filled anew, or another of its kind where there is none with as many steps."""
+    """Return the given chunk for reuse if it has `time` steps, otherwise a new one."""
     return chunk if chunk is not None and chunk.time == time else kind(cell, like, time)
 
 
@@ -119,10 +119,10 @@ def flat(blocks: Tensor) -> Tensor:
 
 
 def takes_h(cell: Fused, blocks: Tensor) -> Tensor:
-    """Those of the blocks that U h_{t-1} is added to, (time, batch, blocks hidden)."""
+    """The blocks that U h_{t-1} is added to, (time, batch, blocks hidden)."""
     return blocks[:, :, cell.from_h :].flatten(2)
 
 
 def by_step(arrays: Views) -> list[tuple[Any, ...]]:
-    """What belongs to each step, of arrays and lists with time first."""
+    """Split arrays and lists with time first into one tuple per step."""
     return list(zip(*(array.unbind(0) if isinstance(array, Tensor) else array for array in arrays), strict=True))

@@ -1,4 +1,4 @@
-"""What a cell must know to be computed fast, forward and backward, by the loop in `bptt.py`."""
+"""The interface between a cell and the fast loop in `bptt.py`: its forward step and its derivatives."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Steps = tuple[Tensor, ...]  # arrays with time first; the loop hands on one step of each
+Steps = tuple[Tensor, ...]  # arrays with time first; the loop passes one step of each to the cell
 Views = tuple[Any, ...]  # tensors or NumPy arrays with time first, or lists with an entry for each step
 
 
 class Fused(ABC):
-    """A cell with its derivatives. All is done in place or into arrays that are given: memory is what costs time.
+    """A cell and its derivatives. Everything is computed in place or into given arrays: allocating memory is slow.
 
-    Values near 0 keep all their digits: tanh is never written as 1 - 2σ(-2z), which is off by 1e-7 wherever z is small,
-    and slopes are multiplied out of y and 1 - y, as autograd does, and never subtracted.
+    Values near 0 keep full relative precision. tanh is never written as 1 - 2σ(-2z), whose error of 1e-7 is large
+    relative to a small z, and a slope is the product of y and 1 - y, as in autograd, never a difference.
 
     Attributes:
-        blocks: of hidden_size that the gates of a step take.
-        from_h: the first of the blocks that U h_{t-1} is added to.
-        has_memory: whether there is a C beside h; without it, h stands in its place below.
-        needs_gates: whether the way back needs them.
-        unit: the loop holds C in multiples of it.
+        blocks: number of blocks of width hidden_size that the gates of a step take.
+        from_h: index of the first block that U h_{t-1} is added to.
+        has_memory: whether the cell has a state C beside h. If not, ignore the arguments C, C_t and dC below.
+        needs_gates: whether the backward pass needs the gates.
+        unit: the loop holds C / unit.
     """
 
     blocks: ClassVar[int]
@@ -34,74 +34,74 @@ class Fused(ABC):
 
     @abstractmethod
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-        """One matrix (blocks hidden, input + 1 + hidden) that multiplies [x_t, 1, h_{t-1}], out of torch's parameters.
+        """Pack torch's parameters into a matrix (blocks hidden, input + 1 + hidden) that multiplies [x_t, 1, h_{t-1}].
 
-        Autograd differentiates this by itself and so takes the gradient back to the parameters.
+        Autograd differentiates this function and so carries the gradient back to the parameters.
         """
 
     @abstractmethod
     def views(self, gates: Tensor, C: Tensor | None) -> Views:
-        """What `step` works on, with time first, of gates (time, batch, blocks, hidden) and C (time, batch, hidden)."""
+        """The arrays for `step`, time first, from gates (time, batch, blocks, hidden) and C (time, batch, hidden)."""
 
     @abstractmethod
     def step(self, views: Sequence[Any], h: Tensor, C: Tensor, h_t: Tensor, C_t: Tensor, p: Tensor | None) -> None:
         """Turn W x_t + U h_{t-1} + b into gates, and fill h_t and C_t from h_{t-1} and C_{t-1}, (batch, hidden) each.
 
-        p: (blocks, hidden) the peephole weights of a cell that has some.
+        p: (blocks, hidden) the peephole weights, or None if the cell has none.
         """
 
     @abstractmethod
     def slopes(self, dz: Tensor, gates: Tensor, h: Tensor, C: Tensor, p: Tensor | None) -> Steps:
-        """What the gradients are apart from the incoming dL/dh_t and dL/dC_t, for all steps of a chunk at once.
+        """Compute the factors that multiply the incoming dL/dh_t and dL/dC_t, for all steps of a chunk at once.
 
         Args:
-            dz: (time, batch, blocks, hidden) to be filled; times the incoming gradient it is dL/dz.
-            gates: (time, batch, blocks, hidden) as `step` left them.
-            h, C: (time + 1, batch, hidden) from the state before the chunk on.
+            dz: (time, batch, blocks, hidden) to be filled; multiplied by the incoming gradient it is dL/dz.
+            gates: (time, batch, blocks, hidden) as left by `step`.
+            h, C: (time + 1, batch, hidden) starting with the state before the chunk.
             p: as in `step`.
 
         Returns:
-            What else `step_back` needs.
+            The other factors that `step_back` needs.
         """
 
     def parts(self, dz: Tensor) -> Steps:
-        """Slopes (time, batch, blocks, hidden) -> what `step_back` works on."""
+        """Split the slopes (time, batch, blocks, hidden) into the arrays that `step_back` works on."""
         return (dz,)
 
     @abstractmethod
     def step_back(
         self, parts: Sequence[Tensor], others: Sequence[Tensor], dh: Tensor, dC: Tensor, dh_before: Tensor
     ) -> None:
-        """Turn the slopes of step t into dL/dz_t, and dC from dL/dC_t by way of the later steps into dL/dC_{t-1}.
+        """Turn the slopes of step t into dL/dz_t, and dC from dL/dC_t through the later steps into dL/dC_{t-1}.
 
-        What of dh = dL/dh_t reaches h_{t-1} past the gates is added to `dh_before`; U^T dz_t is added by the loop.
+        The part of dh = dL/dh_t that reaches h_{t-1} directly is added to `dh_before`; the loop adds U^T dz_t.
         """
 
     def peephole_gradient(self, dz: Tensor, C: Tensor) -> Tensor | None:
-        """(blocks, hidden), over a chunk."""
+        """The gradient of the peephole weights, (blocks, hidden), summed over a chunk; None if the cell has none."""
         return None
 
 
 def array(tensor: Tensor) -> Any:
-    """The tensor for `tanh`: on the CPU as a NumPy array, whose tanh takes an eighth to a third of the time of torch's.
+    """The tensor as an argument for `tanh`: on the CPU a NumPy array, as NumPy's tanh takes 1/8 to 1/3 of torch's time.
 
-    In float32 it is within 1.1e-7 of the true value, relative to it; torch's is within .6e-7. The tensor stays a tensor
-    where torch must see what is written: in a subclass of a tensor, or while torch's calls are recorded.
+    In float32 NumPy's relative error is at most 1.1e-7, torch's .6e-7. The tensor stays a tensor where torch must see
+    what is written: for a subclass of Tensor, or while a dispatch mode records torch's calls.
     """
     plain = tensor.is_cpu and type(tensor) is Tensor and not torch._C._len_torch_dispatch_stack()
     return tensor.numpy() if plain and tensor.dtype in (torch.float32, torch.float64) else tensor
 
 
 def tanh(z: Any, out: Any) -> None:
-    """Fill `out`, which may be z, with tanh(z), both as `array` returned them."""
+    """Write tanh(z) into `out`, which may be z; both are as returned by `array`."""
     (np if isinstance(z, np.ndarray) else torch).tanh(z, out=out)
 
 
 def through_sigmoid(gradient: Tensor, y: Tensor, out: Tensor) -> None:
-    """Fill `out` with gradient σ'(z), where y = σ(z)."""
+    """Write gradient σ'(z) into `out`, where y = σ(z)."""
     torch.ops.aten.sigmoid_backward.grad_input(gradient, y, grad_input=out)
 
 
 def through_tanh(gradient: Tensor, y: Tensor, out: Tensor) -> None:
-    """Fill `out` with gradient tanh'(z), where y = tanh(z)."""
+    """Write gradient tanh'(z) into `out`, where y = tanh(z)."""
     torch.ops.aten.tanh_backward.grad_input(gradient, y, grad_input=out)
