@@ -1,1 +1,1 @@
-"""One thin module for each command beside train.py, and how a command refuses: in one line."""
+"""One thin module for each command; `errors` reports errors in one line, `guard` checks Hydra's own settings."""

@@ -1,4 +1,4 @@
-"""What is wrong with a command, in one line that says what to do. Needs no torch."""
+"""Turns the error of a command into one line: what is wrong, and what to do. Needs no torch."""
 
 import os
 import re
@@ -21,10 +21,12 @@ from longlag import memory
 from longlag.settings import CONF, said, unknown
 from longlag.training.stop import terminated_like_ctrl_c
 
-EXTRAS = {"hydra/sweeper/optuna": "optuna"}  # what Hydra finds once an extra is installed
+EXTRAS = {"hydra/sweeper/optuna": "optuna"}  # choices that Hydra finds only if an extra is installed
+# prefixes of overrides that only a sweep uses
 FOR_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
-TEMPORARY = r"(?<![^/])\.longlag-\d+-"  # how the name of a file begins that is being written; see replacing
+TEMPORARY = r"(?<![^/])\.longlag-\d+-"  # prefix of a file still being written; see files.replacing
 FULL_ERROR = "HYDRA_FULL_ERROR"
+# errors that the user can correct: shown in one line, without a traceback
 USER_ERRORS = (
     *(ValueError, OSError, FloatingPointError, MemoryError),
     *(HydraException, OmegaConfBaseException, yaml.YAMLError),
@@ -34,7 +36,7 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.n
 
 
 def in_one_line(error: BaseException, words: Sequence[str]) -> str:
-    """Of an error that a command ended with; `words` are those of the command."""
+    """The line to print for the error that ended a command; `words` are the command's arguments."""
     return "longlag: " + " ".join(_said(error, words).split())
 
 
@@ -64,13 +66,13 @@ def _said(error: BaseException, words: Sequence[str]) -> str:  # noqa: PLR0911
 
 
 def _of(text: str) -> str:
-    """The part of the configuration that something could not be made of."""
+    """The key of the object that Hydra could not create, from the text of Hydra's error."""
     found = re.search(r"full_key: ([\w.]+)", text)
     return found[1] if found else "the configuration"
 
 
 def _no_choice(wanted: str, options: Sequence[str], text: str) -> str:
-    """That a group has no such choice."""
+    """The message for a group that has no such choice: the nearest name, and all names."""
     group, _, name = wanted.rpartition("/")
     if wanted in EXTRAS:
         return f"{group}={name} needs more than is installed: pip install 'longlag[{EXTRAS[wanted]}]'"
@@ -82,33 +84,36 @@ def _no_choice(wanted: str, options: Sequence[str], text: str) -> str:
 
 
 def _no_setting(key: str, words: Sequence[str]) -> str:
-    """That there is no such setting with the choices of this command."""
+    """The message for a setting that does not exist under the group choices of this command."""
     try:
         return unknown(key, _leaves(_composed(words)))
-    except Exception:  # the choices themselves may be wrong: it was not the first error
+    except Exception:  # the group choices may be wrong, too; then no nearest name is given
         return unknown(key, [])
 
 
 def _composed(words: Sequence[str]) -> DictConfig:
-    """The configuration with the choices of the command, of each group the first, and without its settings."""
+    """Compose the configuration from the group choices of the command, without its other overrides.
+
+    In a sweep over a group, the first choice is taken.
+    """
     choices = [
         word for word in words if word.lstrip("+").partition("=")[0] in (*GROUPS, "hydra/launcher", "hydra/sweeper")
     ]
     own = [f"hydra.searchpath=[file://{folder}]" for folder in _own_folders(words)]
-    GlobalHydra.instance().clear()  # the command has ended
+    GlobalHydra.instance().clear()  # the command has ended, and Hydra can be initialised only once at a time
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         chosen = [word.partition(",")[0] for word in choices]
         return hydra.compose("config", [*own, *chosen], return_hydra_config=True)
 
 
 def _own_folders(words: Sequence[str]) -> list[str]:
-    """What stands after --config-dir."""
+    """The folders given with --config-dir."""
     joined = [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
     return joined + [after for word, after in pairwise(words) if word in ("--config-dir", "-cd")]
 
 
 def _leaves(node: Any, prefix: str = "") -> list[str]:
-    """The dotted names of all settings, and of what holds some."""
+    """The dotted names of all settings, and of the nodes that hold them."""
     names = []
     for key in node:
         names.append(f"{prefix}{key}")
@@ -122,7 +127,7 @@ def _keys(words: Sequence[str]) -> list[str]:
 
 
 def check_choices(words: Sequence[str]) -> None:
-    """Raise ValueError where a word of the command chooses what is not a name: Hydra would not say of what."""
+    """Raise ValueError if the choice in a group is not a name: Hydra's own error would not say in which group."""
     for word in words:
         if "=" not in word or word.partition("=")[0].lstrip("+") not in GROUPS:
             continue
@@ -136,9 +141,9 @@ def check_choices(words: Sequence[str]) -> None:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """A user's error ends the command with one line and exit code 1, Ctrl-C and SIGTERM with 130.
+    """End the command with one line: exit code 1 after an error that the user can correct, 130 after Ctrl-C or SIGTERM.
 
-    `HYDRA_FULL_ERROR=1` traces.
+    `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
     given, parse_error = os.environ.get(FULL_ERROR), ArgumentParser.error
     ArgumentParser.error = _raise  # type: ignore[assignment]  # Hydra makes its own parser
@@ -150,7 +155,7 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(130)
     except SystemExit as stop:
         if given == "1" and stop.__cause__:
-            raise stop.__cause__ from stop.__cause__.__cause__  # with what led to it
+            raise stop.__cause__ from stop.__cause__.__cause__  # with its own cause
         raise
     except Exception as error:
         if given == "1" or not is_the_users(error):
@@ -162,7 +167,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 @contextmanager
 def hydra_raises() -> Iterator[None]:
-    """Hydra hands errors on to us instead of printing them."""
+    """Make Hydra raise errors instead of printing them."""
     given = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
@@ -174,7 +179,7 @@ def hydra_raises() -> Iterator[None]:
 
 
 def is_the_users(error: Exception) -> bool:
-    """Whether it is no fault of ours."""
+    """Whether the user can correct the error, so that no traceback is needed."""
     return isinstance(error, USER_ERRORS) or memory.refused(error)
 
 

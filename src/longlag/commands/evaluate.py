@@ -1,7 +1,7 @@
 """Test the saved weights of a run at other lags: python scripts/evaluate.py RUN_FOLDER eval.lags=[10,100,1000].
 
-Prints the table and the curve, and writes evaluation.json and evaluation.png beside the run's record, which stays as
-it is. `eval.lags` and `eval.sequences` are as in conf/config.yaml; the default is what the run itself was tested with.
+Prints the table and the curve, and writes evaluation.json and evaluation.png beside the run's record, which is not
+changed. conf/config.yaml explains `eval.lags` and `eval.sequences`; their defaults are the run's own values.
 """
 
 import json
@@ -21,7 +21,7 @@ OURS = ("eval.lags", "eval.sequences")
 
 
 def main(arguments: list[str]) -> None:
-    """Load, measure, print, write."""
+    """Load the network, test it, print the results and write them to files."""
     if {"-h", "--help"} & set(arguments):
         sys.exit(print(USAGE))
     if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
 
 
 def with_overrides(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The configuration of the run with `eval.*` changed. Raises ValueError for anything else."""
+    """The configuration of the run with new values of `eval.*`. Raises ValueError for any other override."""
     for override in OverridesParser.create().parse_overrides(overrides):
         if override.key_or_group not in OURS:
             raise ValueError(f"{override.input_line}: only {' and '.join(OURS)} can be changed here")
@@ -62,6 +62,6 @@ def with_overrides(cfg: DictConfig, overrides: list[str]) -> DictConfig:
 
 
 def command() -> None:
-    """The command itself: `main`, with errors in one line."""
+    """The entry point: `main`, with errors reported in one line."""
     with errors_in_one_line():
         main(sys.argv[1:])

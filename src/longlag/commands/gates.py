@@ -1,8 +1,8 @@
-"""What the gates of a trained LSTM or GRU do: python scripts/gates.py RUN_FOLDER.
+"""Draw what the gates of a trained LSTM or GRU do: python scripts/gates.py RUN_FOLDER.
 
-Replays the first validation sequence with the trained weights and draws gates.png into the folder: every gate and the
-state over time, units sorted by the time over which they keep what they hold, the symbols shown and asked for below.
-With --wandb the run that W&B has of it gets the picture there, too.
+Replays the first validation sequence with the trained weights and writes gates.png to the folder: every gate and the
+state over time, with the units sorted by time constant; below are the symbols shown, and ? where the network is asked.
+With --wandb, the picture is also uploaded to the run in W&B.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from longlag.files import shown
 
 
 def main() -> None:
-    """Load, replay, draw."""
+    """Load the network, replay the sequence, and draw the gates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
     parser.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send the picture to the run in this W&B project")
@@ -36,6 +36,6 @@ def main() -> None:
 
 
 def command() -> None:
-    """The command itself: `main`, with errors in one line."""
+    """The entry point: `main`, with errors reported in one line."""
     with errors_in_one_line():
         main()

@@ -1,7 +1,7 @@
-"""What Hydra itself would make of a configuration, checked before it does. Needs no torch.
+"""Checks Hydra's own settings before Hydra acts on them, so that they cannot run code. Needs no torch.
 
-Hydra makes callbacks, loggers and environment variables of its own settings, and imports packages to look for files.
-A YAML file of somebody else's may hold such settings, so none of that comes from a configuration here.
+From its own settings, Hydra creates callbacks and loggers, sets environment variables, and imports packages to look for
+files. A YAML file from somebody else may hold such settings, so none of them are accepted from a configuration here.
 """
 
 import os
@@ -20,20 +20,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longlag.files import missing
 
-LOADER = "ConfigLoaderImpl"  # where Hydra finds the class of what it composes with
+LOADER = "ConfigLoaderImpl"  # the name that Hydra's main module has for its configuration loader
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 HANDLERS = ("logging.StreamHandler", "logging.NullHandler", "logging.FileHandler")
-FORMATTER = "longlag.files.PlainFormatter"  # ours
-LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"  # as Hydra's own settings have it
+FORMATTER = "longlag.files.PlainFormatter"  # our own, which is safe
+LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"  # the default in Hydra's own settings
+# the modules of launchers and sweepers
 PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 SAMPLER = re.compile(r"optuna\.samplers\.[A-Z]\w*")
 
 
 class Checked(ConfigLoaderImpl):
-    """Hydra's loader; what it composes has passed `check`.
+    """Hydra's configuration loader, which only returns configurations that pass `check`.
 
     Attributes:
-        new_folders: that of a run or a sweep, and those above it, as far as they were not there: Hydra makes them.
+        new_folders: the folder of the run or the sweep and its parents, as far as Hydra has to make them.
     """
 
     new_folders: ClassVar[list[Path]] = []
@@ -47,7 +48,7 @@ class Checked(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """As Hydra's. Raises ValueError where the configuration would have Hydra make what it must not."""
+        """Compose as Hydra does. Raises ValueError if the configuration would make Hydra create what it must not."""
         if any("hydra.searchpath" in word and "pkg:" in word for word in overrides):
             raise ValueError("hydra.searchpath: configuration is looked for in folders (file://…), not in packages")
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
@@ -57,7 +58,7 @@ class Checked(ConfigLoaderImpl):
         return cfg
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """As Hydra's: the configuration of one run of a sweep, whose folder the sweep makes."""
+        """Compose one run of a sweep as Hydra does. `new_folders` stays that of the sweep."""
         self._of_sweep = True
         try:
             return super().load_sweep_config(master_config, sweep_overrides)
@@ -66,8 +67,8 @@ class Checked(ConfigLoaderImpl):
 
 
 def _new_folders(cfg: DictConfig, place: DictConfig) -> list[Path]:
-    """Folders that Hydra will make; none where their name cannot be made up, and the run itself will say why."""
-    HydraConfig.instance().set_config(cfg)  # the name is made of it
+    """The folders that Hydra will make; empty if their name cannot be resolved, which the run itself will report."""
+    HydraConfig.instance().set_config(cfg)  # ${hydra:…} in the name resolves from it
     try:
         return missing(Path(place.dir))
     except OmegaConfBaseException:
@@ -76,7 +77,7 @@ def _new_folders(cfg: DictConfig, place: DictConfig) -> list[Path]:
 
 @contextmanager
 def guarding() -> Iterator[None]:
-    """Hydra composes nothing that has not passed `check`: of a run, of a sweep, of each of its runs."""
+    """Make Hydra use `Checked`: for a single run, for a sweep, and for each run of a sweep."""
     before = hydra_itself.ConfigLoaderImpl
     setattr(hydra_itself, LOADER, Checked)
     try:
@@ -86,12 +87,12 @@ def guarding() -> Iterator[None]:
 
 
 def check(hydra: DictConfig) -> None:
-    """Raise ValueError, in one line, where Hydra's settings would make objects or set the environment."""
+    """Raise ValueError, with a message of one line, if Hydra's settings would create objects or set the environment."""
     if hydra.callbacks:
         raise ValueError("hydra.callbacks: a configuration may not have any: they run code")
     environment: Any = OmegaConf.to_container(hydra.job.env_set, resolve=False)
     for name, value in environment.items():
-        if os.environ.get(name) != value:  # Hydra puts there what env_copy names
+        if os.environ.get(name) != value:  # equal where `env_copy` names it: Hydra copied the value
             raise ValueError(f"hydra.job.env_set.{name}: set environment variables in the shell")
     if "/" in str(hydra.job.name):
         raise ValueError("hydra.job.name: it names a file, so it must not have a /")
@@ -102,19 +103,24 @@ def check(hydra: DictConfig) -> None:
 
 
 def _check_plugin(settings: Any, name: str) -> None:
-    """Hydra looks for the class of the plugin among those installed; it would make what stands inside, too."""
+    """Raise ValueError if it is not an installed plugin, or if Hydra would create objects from its settings."""
     if not str((settings or {}).get("_target_")).startswith(PLUGINS):
         raise ValueError(f"{name}._target_: it must be an installed plugin of Hydra's")
     for key, value in _every(settings):
+        # Optuna's own samplers are allowed
         if key == ("sampler", "_target_") and SAMPLER.fullmatch(str(value)):
             continue
+        # Optuna's sweeper would call the function that custom_search_space names
         makes = key[-1] == "custom_search_space" and value is not None
         if makes or (str(key[-1]).startswith("_") and key != ("_target_",)):
             raise ValueError(f"{name}.{'.'.join(map(str, key))}: nothing is made of Hydra's settings")
 
 
 def _check_logging(settings: Any, name: str) -> None:
-    """Python's logging makes the classes that its settings name, calls what stands under (), and imports ext://…"""
+    """Raise ValueError if logging settings would run code.
+
+    Python's logging creates the classes that its settings name, calls what is given under (), and imports ext://…
+    """
     for key, value in _every(settings):
         where = f"{name}.{'.'.join(map(str, key))}"
         if value == FORMATTER and key[-1] == "()":
@@ -128,7 +134,7 @@ def _check_logging(settings: Any, name: str) -> None:
 
 
 def _every(settings: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """The path and the value of every setting, however deep."""
+    """The path and the value of every setting, at any depth."""
     if isinstance(settings, dict | list):
         for key, value in settings.items() if isinstance(settings, dict) else enumerate(settings):
             yield from _every(value, (*above, key))

@@ -1,14 +1,14 @@
-"""How far back can a model learn to remember: python scripts/horizon.py model=lstm task=copy [key=value …].
+"""Find how far back a model can learn to remember: python scripts/horizon.py model=lstm task=copy [key=value …].
 
-Finds `memory_horizon`, the largest lag at which the model trains to the solved criterion within a budget: doubling,
-then bisection on a log scale. Several models or settings (model=rnn,lstm,gru) are searched side by side.
+Finds `memory_horizon`, the largest lag at which the model trains to the solved criterion within a budget: by doubling
+the lag, then by bisection on a log scale. Several models or settings (model=rnn,lstm,gru) are searched in parallel.
 
-    first_lag=4 max_lag=2048 seeds=3 resolution=1.1    of the search
-    workers=2                                          trials at once
-    budget.sequences=16000 budget.seconds=60           of a trial; any other setting of train.py, too
-    resume=FOLDER                                      go on with a search that was stopped
+    first_lag=4 max_lag=2048 seeds=3 resolution=1.1    settings of the search
+    workers=2                                          how many trials run at once
+    budget.sequences=16000 budget.seconds=60           settings of each trial; any other of train.py, too
+    resume=FOLDER                                      resume a search that was stopped
 
-Leaves a record for each trial and horizon.json in a folder under outputs/; the last line says the horizon.
+Writes a record for each trial and horizon.json to a folder under outputs/; the last line printed is the horizon.
 """
 
 import sys
@@ -20,15 +20,15 @@ SHORT["workers"] = "hydra.launcher.workers"
 
 
 def words(arguments: list[str]) -> list[str]:
-    """The arguments as train.py takes them."""
+    """Translate the arguments into those of train.py."""
     pairs = (argument.partition("=") for argument in arguments)
     given = [SHORT.get(name, name) + equals + value for name, equals, value in pairs]
-    goes_on = any(word.startswith("resume=") for word in given)  # with the command that is kept in the folder
+    goes_on = any(word.startswith("resume=") for word in given)  # the folder holds the command of the search
     return given if goes_on else ["-m", "experiment=horizon", *given]
 
 
 def command() -> None:
-    """The command itself: `main`, with errors in one line."""
+    """The entry point of the search."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.stdout.write(f"{__doc__}\n")
         return

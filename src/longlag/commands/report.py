@@ -1,9 +1,9 @@
 """The report of a set of runs: python scripts/report.py FOLDER…
 
-Every record.json below the folders goes into one self-contained page: accuracy against lag beside the gradient over
-distance, lags trained at against lags tested at, learning, cost, the table, what was run. --figures writes the picture
-for papers (PNG and PDF), the table (Markdown and CSV) and every point behind the charts (CSV) into a folder. --wandb
-sends the runs that W&B has not got and makes a W&B Report of them; the next time it updates the same one.
+Every record.json below the folders goes into one self-contained page: accuracy over lag beside the gradient over
+distance, training lags against test lags, learning curves, cost, the table, and what was run. --figures writes the
+figure for papers (PNG and PDF), the table (Markdown and CSV) and every point of the charts (CSV) to a folder. --wandb
+uploads the runs that W&B does not have yet and creates a W&B Report of them, which the next call updates.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from longlag.report.groups import cells, find
 
 
 def main() -> None:
-    """Read, write, say where."""
+    """Read the records, write the report, and print its path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
     parser.add_argument("--to", metavar="FILE", type=Path, help="the page; by default report.html in the first folder")
@@ -28,7 +28,7 @@ def main() -> None:
     if arguments.wandb:
         from longlag.tracking import wandb_report
 
-        wandb_report.target(arguments.wandb)  # before anything is written
+        wandb_report.target(arguments.wandb)  # check the target before anything is written
     to = arguments.to or Path(arguments.folders[0]) / "report.html"
     if arguments.figures:
         arguments.figures.mkdir(parents=True, exist_ok=True)
@@ -52,6 +52,6 @@ def main() -> None:
 
 
 def command() -> None:
-    """The command itself: `main`, with errors in one line."""
+    """The entry point: `main`, with errors reported in one line."""
     with errors_in_one_line():
         main()

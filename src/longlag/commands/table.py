@@ -1,11 +1,12 @@
 """The table of a set of runs: python scripts/table.py FOLDER…
 
-Every record.json below the folders is read; runs that differ in their seed alone share a row. Accuracy is the mean over
-seeds with its 95% interval (percentile bootstrap), `solved` the share of solved runs with Wilson's, steps to solve the
-median over all runs, unsolved ones included. The accuracy horizon is the largest lag at which a trained network still
-scores .9, the median over seeds. The gradient's figures are means over seeds, before training → after: log10 of what is
-left of it after the lag, decades it loses a step, and the largest distance at which a thousandth of it is left.
-With --markdown - or --csv - that form goes to standard output instead.
+Every record.json below the folders is read; runs that differ in the seed only form a group and share a row. Accuracy is
+the mean over seeds with its 95% interval (percentile bootstrap); `solved` is the share of solved runs with its Wilson
+interval; steps to solve are the median over all runs, unsolved ones included. The accuracy horizon is the largest lag
+at which a trained network still reaches an accuracy of .9, as the median over seeds. The columns on the gradient are
+means over seeds, before training → after: log10 of the fraction that is left after the lag, the decades lost per step,
+and the largest distance at which a thousandth is left.
+With --markdown - or --csv -, this format goes to standard output instead.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from longlag.report.groups import cells, find
 
 
 def main() -> None:
-    """Read, show, write."""
+    """Read the records, print the table, and write the files that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
     parser.add_argument("--matrix", action="store_true", help="show accuracy by lag trained at and lag tested at, too")
@@ -70,6 +71,6 @@ def _write(target: str | None, form: Callable[[Sequence[table.Row]], str], rows:
 
 
 def command() -> None:
-    """The command itself: `main`, with errors in one line."""
+    """The entry point: `main`, with errors reported in one line."""
     with errors_in_one_line():
         main()

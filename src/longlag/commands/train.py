@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """`python train.py …`, and the console command `longlag …`."""
     with errors.errors_in_one_line(), errors.hydra_raises(), guard.guarding():
+        # argparse also accepts abbreviations of --experimental-rerun
         if any(word.startswith("--e") for word in sys.argv[1:]):
             raise ValueError("--experimental-rerun would run what a pickle holds; resume=FOLDER goes on with a run")
         errors.check_choices(sys.argv[1:])
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 def _job(cfg: DictConfig) -> float | None:
-    """One run. Returns its score, of the validation alone, so that a Hydra sweeper can optimise it."""
+    """Execute one run. Returns its tuning score, from validation alone, so that a Hydra sweeper can optimise it."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     of_sweep = hydra_config.mode == RunMode.MULTIRUN
@@ -64,9 +65,9 @@ def _job(cfg: DictConfig) -> float | None:
         check(plan.cfg)
         return tuning_score(_run(plan))
     except Exception as error:
-        if of_sweep or not errors.is_the_users(error):  # the launcher tells
+        if of_sweep or not errors.is_the_users(error):  # the launcher reports it
             raise
-        # past Hydra, which would add a line of its own
+        # SystemExit passes through Hydra, which would print a line of its own for other errors
         raise SystemExit(errors.in_one_line(error, sys.argv[1:])) from error
     finally:
         if not of_sweep:
@@ -74,7 +75,7 @@ def _job(cfg: DictConfig) -> float | None:
 
 
 def _check_single(cfg: DictConfig, hydra_config: HydraConf) -> None:
-    """Raise ValueError where a single run is given what only a sweep heeds, or no folder."""
+    """Raise ValueError if a single run has settings that only a sweep uses, or no folder."""
     if not str(hydra_config.run.dir).strip():
         raise ValueError("hydra.run.dir names no folder")
     for word in hydra_config.overrides.hydra:
@@ -85,7 +86,7 @@ def _check_single(cfg: DictConfig, hydra_config: HydraConf) -> None:
 
 
 def _run(plan: resume.RunPlan) -> records.Record:
-    """Run it. Raises KeyboardInterrupt, where it is stopped, with a line that says where and how it goes on."""
+    """Execute the plan. If stopped, raises KeyboardInterrupt with a line that says at which step and how to resume."""
     from longlag.run import run
     from longlag.training.checkpoints import stopped
 
@@ -97,14 +98,14 @@ def _run(plan: resume.RunPlan) -> records.Record:
 
 
 def _asked(cfg: DictConfig, folder: Path, hydra_config: HydraConf) -> resume.RunPlan:
-    """The run that the command asks for: the names of model and task, and the command that makes it by itself."""
+    """The plan of the run that the command asks for, with the command that starts this run alone."""
     words = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
     choices = hydra_config.runtime.choices
     return resume.RunPlan(cfg, folder, choices["model"], choices["task"], shlex.join(["python", "train.py", *words]))
 
 
 def _leave_no_sweep() -> None:
-    """Remove the folder of a sweep that was refused, in which there is but what Hydra wrote down of it."""
+    """Remove the folder of a sweep that was refused, if it holds nothing but the command that Hydra stored."""
     hydra_config = HydraConfig.get() if HydraConfig.initialized() else None
     if hydra_config and hydra_config.mode == RunMode.MULTIRUN:
         folder = Path(hydra_config.sweep.dir)

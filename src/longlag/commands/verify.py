@@ -1,8 +1,8 @@
-"""Published figures beside ours: python scripts/verify.py [NAME…]
+"""Compare published values with ours: python scripts/verify.py [NAME…]
 
-Runs presets of conf/experiment/published side by side and holds each one's record against the figure that its paper
-reports. Without names the small ones, which take minutes. What differs is shown with what is known of the reason; where
-nothing is known, or a run failed, the exit code is 1.
+Runs presets of conf/experiment/published in parallel and compares each record with the value that its paper reports.
+Without names, it runs the small presets, which take minutes. A value that differs is shown with the known reason; if no
+reason is known, or a run failed, the exit code is 1.
 
 Small copies of the records go to docs/results/published, and docs/published.md shows them.
 """
@@ -26,14 +26,14 @@ from longlag.settings import COUNT
 from longlag.sweeps import published_runs
 from longlag.sweeps.published_runs import Preset
 
-ROOT = Path(__file__).parents[3]  # of a checkout
+ROOT = Path(__file__).parents[3]  # the root of the checkout
 KEPT = ROOT / "docs" / "results" / "published"
 PAGE = ROOT / "docs" / "published.md"
 OPENING, CLOSING = "<!-- published: written by scripts/verify.py from docs/results/published -->", "<!-- /published -->"
 
 
 def main() -> int:
-    """Run, judge, keep, show. Returns the exit code."""
+    """Run the presets, judge their records, store and show the outcome. Returns the exit code."""
     arguments = _arguments()
     known = published_runs.presets()
     if arguments.list:
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def rewritten(text: str, judgements: Sequence[Judgement]) -> str:
-    """The page with the table between its marks. Raises ValueError where they are missing."""
+    """The page with a new table between its two markers. Raises ValueError if these are missing."""
     before, opening, rest = text.partition(OPENING)
     _, closing, after = rest.partition(CLOSING)
     if not (opening and closing):
@@ -86,7 +86,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace, known: Mapping[str, Preset]) -> tuple[dict[str, Record | None], str | None]:
-    """Run what is asked for: the records by preset, and what is wrong with the whole."""
+    """Run the chosen presets. Returns the records by preset, and the error of the sweep as a whole or None."""
     folder = arguments.resume or published_runs.new_folder()
     wanted = arguments.names or (published_runs.begun(folder) if arguments.resume else [])
     names = published_runs.chosen(wanted, known, arguments.large)
@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace, known: Mapping[str, Preset]) -> tuple[di
     print(f"{', '.join(names)}\nabout {minutes:g} minutes of one core, in {shown(folder.absolute())}", file=sys.stderr)
     problem = published_runs.run(names, folder, arguments.resume is not None, arguments.workers)
     found = published_runs.results(folder, known, names)
-    if problem and not any(found.values()):  # it was refused as a whole
+    if problem and not any(found.values()):  # the whole sweep was refused
         sys.exit(problem)
     again = f"python scripts/verify.py --resume {shown(folder.absolute())}"
     return found, f"longlag: not all of them finished; {again} goes on" if problem else None
@@ -120,6 +120,6 @@ def _screen() -> Console:
 
 
 def command() -> None:
-    """The command itself: `main`, with errors in one line."""
+    """The entry point: `main`, with errors reported in one line."""
     with errors_in_one_line():
         sys.exit(main())

@@ -1,6 +1,6 @@
-"""The cells of a sweep as jobs of a cluster: of Slurm (or of this machine, to try it) by submitit, or of Ray.
+"""Launchers for clusters: each run of a sweep is a job of Slurm (or of this machine) via submitit, or a Ray task.
 
-Needs no torch.
+The local jobs serve to try out a sweep before it is sent to Slurm. Needs no torch.
 """
 
 import os
@@ -23,12 +23,13 @@ from longlag.sweeps.launcher import Cell, Failed, Sweep
 from longlag.sweeps.workers import blame, in_worker
 from longlag.training.stop import GRACE
 
-FOLDER = ".submitit"  # in the sweep's: what submitit keeps of its jobs
-SHARED = ("timeout_min", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb")  # by all its clusters
+FOLDER = ".submitit"  # in the sweep's folder: submitit's own files for each job
+# submitit's parameters for every cluster; the name of any other is prefixed with that of its cluster, as in slurm_qos
+SHARED = ("timeout_min", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb")
 
 
 class Job(NamedTuple):
-    """A cell as a job runs it. It goes on with what there is: Slurm may queue it again at any time."""
+    """A run as a submitit job. It resumes a run that was begun, because Slurm may queue the job again at any time."""
 
     hydra_context: HydraContext
     task_function: TaskFunction
@@ -36,16 +37,16 @@ class Job(NamedTuple):
     name: str
 
     def __call__(self) -> tuple[Any, str | None]:
-        """The score, or the line that the cell ended with."""
+        """The tuning score and None, or None and the error line of a run that failed."""
         try:
             return in_worker(*self), None
         except RuntimeError as error:
             return None, str(error)
-        except KeyboardInterrupt as stopped:  # Lightning stops where submitit says sys.exit
+        except KeyboardInterrupt as stopped:  # Lightning made it of the SystemExit of submitit, which wants that one
             raise stopped.__cause__ or stopped from None
 
     def checkpoint(self) -> Any:
-        """What submitit queues again."""
+        """The submission that submitit queues again after a timeout or a preemption."""
         return import_module("submitit.helpers").DelayedSubmission(self)
 
 
@@ -53,7 +54,7 @@ class Submitit(Sweep):
     """What the two launchers that use submitit share.
 
     Args:
-        settings: of each job; see `conf/hydra/launcher/`. They are read anew for each cell.
+        settings: the settings of a job, see `conf/hydra/launcher/`. They are resolved anew for each run.
     """
 
     cluster: str
@@ -62,12 +63,12 @@ class Submitit(Sweep):
         self.at_once: int | None = settings.get("at_once")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra asks. Raises ValueError where submitit is not installed."""
+        """Hydra calls this before the sweep. Raises ValueError if submitit is not installed."""
         self.submitit = needed("submitit", "slurm")
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
-        """Each cell as it ends."""
+        """Yield each run with its result as soon as it ends."""
         left, jobs = deque(cells), list[tuple[Any, Cell]]()
         try:
             while left or jobs:
@@ -81,25 +82,25 @@ class Submitit(Sweep):
             self.cancel([job for job, _ in jobs])
 
     def _submit(self, cells: Iterable[Cell]) -> list[tuple[Any, Cell]]:
-        """The jobs of the cells, those with like settings in one array."""
+        """Submit the runs; consecutive runs with equal job settings form one job array."""
         jobs = []
         for settings, alike in groupby(cells, self.settings):
             executor, group = self._executor(**settings), list(alike)
             try:
                 with executor.batch():
                     begun = [executor.submit(self._job(cell)) for cell in group]
-            except RuntimeError as refused:  # what sbatch says
+            except RuntimeError as refused:  # its text is what sbatch printed
                 raise ValueError(str(refused)) from refused
             jobs += list(zip(begun, group, strict=True))
         return jobs
 
     def cancel(self, jobs: Iterable[Any]) -> None:
-        """Stop jobs that have not ended."""
+        """Cancel jobs that have not ended."""
         for job in jobs:
             job.cancel(check=False)
 
     def settings(self, cell: Cell) -> dict[str, Any]:
-        """Of the job of a cell. Raises ValueError where its devices are not counted."""
+        """The settings of a run's job. Raises ValueError if `trainer.devices` is not a number."""
         found: Any = OmegaConf.to_container(cell.config.hydra.launcher, resolve=True)
         if not isinstance(cell.settings.trainer.devices, int):
             raise ValueError(f"trainer.devices={cell.settings.trainer.devices}: a cluster needs to know how many")
@@ -125,32 +126,35 @@ class Submitit(Sweep):
 
 
 class SubmititSlurm(Submitit):
-    """A Slurm job for each cell, a task for each of its devices."""
+    """Each run is a Slurm job, with one task for each of its devices."""
 
     cluster = "slurm"
 
 
 class SubmititLocal(Submitit):
-    """The same on this machine, `at_once` jobs at a time; a cell of several devices starts its own processes."""
+    """The same on this machine, `at_once` jobs at a time; a run on several devices starts its own processes."""
 
     cluster = "local"
 
     def cancel(self, jobs: Iterable[Any]) -> None:
-        """As Slurm does: SIGTERM, and what does not heed it is killed a while later."""
+        """Cancel as Slurm does: send SIGTERM, then kill the jobs that have not ended after a grace period."""
         running = [job for job in jobs if not job.done()]
         for job in running:
             os.kill(int(job.job_id), signal.SIGTERM)
-        end = time.monotonic() + GRACE + 10  # a job of several processes gives those GRACE, and then has to end itself
+        end = time.monotonic() + GRACE + 10  # a job of several processes gives them GRACE, then must end itself
         while time.monotonic() < end and not all(job.done() for job in running):
             time.sleep(0.1)
         super().cancel(job for job in running if not job.done())
 
 
 def _result(job: Any) -> Any:
-    """Of the first task of a job. Raises RuntimeError with the line that the cell ended with, ChildProcessError."""
+    """The tuning score, from the first task of a job.
+
+    Raises RuntimeError with the error line of the run, or ChildProcessError if the job was lost.
+    """
     try:
         score, line = job.results()[0]
-    except Exception as error:  # submitit's, with the job's whole output
+    except Exception as error:  # submitit's error holds the whole output of the job: too long to show
         raise ChildProcessError(f"its job was lost; see {shown(job.paths.folder.absolute())}") from error
     if line is not None:
         raise RuntimeError(line)
@@ -158,27 +162,27 @@ def _result(job: Any) -> Any:
 
 
 class Ray(Sweep):
-    """A task of Ray for each cell.
+    """Each run is a Ray task.
 
     Args:
-        init: arguments of `ray.init`, where the cluster is.
-        remote: options of `ray.remote`, what a cell takes of it. They are read anew for each cell.
+        init: the arguments of `ray.init`, such as the address of the cluster.
+        remote: the options of `ray.remote`: the resources that a run needs. They are resolved anew for each run.
     """
 
     def __init__(self, init: dict[str, Any], remote: dict[str, Any]):
         self.init = dict(init)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra asks. Raises ValueError where Ray is not installed."""
+        """Hydra calls this before the sweep. Raises ValueError if Ray is not installed."""
         self.ray = needed("ray", "ray")
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
-        """Each cell as it ends."""
+        """Yield each run with its result as soon as it ends."""
         stop = signal.getsignal(signal.SIGTERM)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is run here is nobody else's business
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send usage statistics to its makers
         self.ray.init(**self.init, ignore_reinit_error=True, log_to_driver=False)
-        signal.signal(signal.SIGTERM, stop)  # Ray has put its own there
+        signal.signal(signal.SIGTERM, stop)  # ray.init has installed its own handler
         tasks = {self._task(cell): cell for cell in cells}
         try:
             while tasks:
@@ -196,7 +200,10 @@ class Ray(Sweep):
         return work.remote(os.getcwd(), self.hydra_context, self.task_function, cell, JobRuntime.instance().get("name"))
 
     def _result(self, task: Any) -> Any:
-        """Of a task. Raises what the cell ended with, ChildProcessError where Ray lost it."""
+        """The tuning score, from a task.
+
+        Raises RuntimeError with the error line of the run, or ChildProcessError if Ray lost the task.
+        """
         try:
             return self.ray.get(task)
         except self.ray.exceptions.RayTaskError as error:
@@ -206,13 +213,13 @@ class Ray(Sweep):
 
 
 def _in_folder(folder: str, *arguments: Any) -> Any:
-    """`in_worker` there: a worker of a cluster may stand elsewhere."""
+    """Call `in_worker` in this working directory: a Ray worker may have started in another one."""
     os.chdir(folder)
     return in_worker(*arguments)
 
 
 def outcome(cell: Cell, result: Any) -> JobReturn:
-    """Whatever happens, there is one; the record of a cell whose process was lost says so."""
+    """The result of a run, also if it failed. If its process was lost, its record is made to say so."""
     try:
         return JobReturn(status=JobStatus.COMPLETED, _return_value=result())
     except ChildProcessError as lost:
@@ -223,7 +230,7 @@ def outcome(cell: Cell, result: Any) -> JobReturn:
 
 
 def needed(module: str, extra: str) -> Any:
-    """The module. Raises ValueError, which says how to install it, where it is missing."""
+    """Import an optional module. Raises ValueError, which says how to install it, if it is missing."""
     try:
         return import_module(module)
     except ImportError:

@@ -1,7 +1,7 @@
 """The memory horizon: the largest lag at which a model trains to the solved criterion within its budget.
 
-Found by search instead of a grid: the lag is doubled until training fails, then bisected on a log scale. A lag holds
-where at least half of its seeds solve the task, and is taken to hold for all shorter ones. Needs no torch.
+It is found by search instead of a grid: the lag is doubled until training fails, then bisected on a log scale. A lag
+holds if at least half of its seeds solve the task; all shorter lags are then assumed to hold, too. Needs no torch.
 """
 
 import math
@@ -16,11 +16,11 @@ class Trial(NamedTuple):
     """One training run of a search.
 
     Attributes:
-        lag, seed: of the run.
-        solved: whether it met the criterion within the budget.
-        ended_by: what ended it, as the record has it; or its status where it did not finish.
-        short_of_time: whether it failed with more of its sequences left than of its seconds.
-        seconds: that it computed.
+        lag, seed: those of the run.
+        solved: whether it met the solved criterion within the budget.
+        ended_by: what ended the training, from the record; the status of the run if it did not finish.
+        short_of_time: whether it failed after using a larger share of its budget in seconds than in sequences.
+        seconds: its computing seconds.
     """
 
     lag: int
@@ -32,7 +32,7 @@ class Trial(NamedTuple):
 
 
 def trial(record: Record) -> Trial:
-    """What a run says of its lag; one that diverged, or ran out of memory, did not solve it."""
+    """The trial of a record. A run that diverged or ran out of memory did not solve its lag."""
     solved, cost = record["solved"], record["cost"]
     ended_by = (record["ended_by"] or "steps") if record["status"] == "finished" else record["status"]
     seconds, limits = cost.get("computing_seconds") or 0.0, record["config"]["budget"]
@@ -41,20 +41,20 @@ def trial(record: Record) -> Trial:
 
 
 def _share(used: float, limit: float | None) -> float:
-    """How much was used of a part of the budget."""
+    """The share of a limit that was used; 0 if there is no limit."""
     return used / limit if limit else 0.0
 
 
 class Search:
     """Asks for trials until the horizon lies between two lags that are at most a factor `resolution` apart.
 
-    A lag is decided as soon as the seeds that are left could not change it; those are not run.
+    A lag is decided as soon as its remaining seeds could not change the decision; these are not run.
 
     Args:
-        first_lag: to begin with, and the smallest that is tried.
-        max_lag: the largest that is tried.
-        seeds: at each lag, 0 to seeds - 1; at least half must solve it.
-        resolution: above 1.
+        first_lag: the first and smallest lag to try.
+        max_lag: the largest lag to try.
+        seeds: how many seeds to run at each lag, from 0 on; at least half of them must solve it.
+        resolution: the largest ratio between the two lags at which the search may end, above 1.
     """
 
     def __init__(self, first_lag: int, max_lag: int, seeds: int, resolution: float):
@@ -63,21 +63,25 @@ class Search:
         self.trials: list[Trial] = []
 
     def tell(self, trial: Trial) -> None:
-        """A trial has ended."""
+        """Add a trial that has ended."""
         self.trials.append(trial)
 
     def ask(self) -> list[tuple[int, int]]:
-        """The lag and the seed of each trial that is wanted now; none where the search has ended."""
+        """The lag and the seed of each trial to run now; empty if the search has ended."""
         lag = self._next()
         if lag is None:
             return []
         solved, failed = self._count(lag)
         begun = solved + failed
+        # the smallest number of further trials that can decide the lag, by solving it or by failing
         undecided = min(self.needed - solved, self.seeds - self.needed + 1 - failed)
         return [(lag, seed) for seed in range(begun, begun + undecided)]
 
     def _next(self) -> int | None:
-        """The lag to try: twice the largest that holds; where one fails above it, halfway between the two."""
+        """The lag to try next, or None at the end of the search.
+
+        It is twice the largest lag that holds; once a larger one has failed, the geometric mean of the two.
+        """
         low, high = self.bracket
         if high is None:
             if low is None:
@@ -89,13 +93,13 @@ class Search:
 
     @property
     def bracket(self) -> tuple[int | None, int | None]:
-        """The largest lag that holds below the smallest that does not, and that one; None where there is none yet."""
+        """The largest lag that holds below the smallest that fails, and that smallest lag; None while not known."""
         fails = min((lag for lag in self._lags() if self.holds(lag) is False), default=None)
         below = (lag for lag in self._lags() if self.holds(lag) and (fails is None or lag < fails))
         return max(below, default=None), fails
 
     def holds(self, lag: int) -> bool | None:
-        """Whether a lag holds; None where that is open."""
+        """Whether a lag holds; None if that is not decided yet."""
         solved, failed = self._count(lag)
         if solved >= self.needed:
             return True
@@ -110,11 +114,12 @@ class Search:
 
     @property
     def found(self) -> dict[str, Any]:
-        """What the search has come to, as JSON can hold it.
+        """The result of the search, as JSON can hold it.
 
-        `memory_horizon` is the largest lag that holds, null below `first_lag`. From `low` on down every trial solved
-        its lag, from `high` on up none did; null where that is not so of any lag tried. `censored_by` says what else
-        than the model ended it: `max_lag`, or `seconds` where the failures at the next lag ran out of time first.
+        `memory_horizon` is the largest lag that holds, null if it is below `first_lag`. Up to `low`, every trial solved
+        its lag; from `high` on, none did. Either is null if that is true of no lag tried. `censored_by` names a limit
+        that ended the search although the model might reach farther: `max_lag`, or `seconds` if all failures at the
+        next lag were short of time (see `Trial`).
         """
         value, fails = self.bracket
         failures, successes = ([t.lag for t in self.trials if t.solved is how] for how in (False, True))
@@ -139,7 +144,7 @@ class Search:
 
 
 def in_words(found: dict[str, Any]) -> str:
-    """The horizon, what the trials around it came to, and what else than the model ended the search."""
+    """The horizon, the results of the trials around it, and the limit that ended the search, if any."""
     low, high = found["low"], found["high"]
     said = [f"every trial solved its lag up to {low}"] if low else []
     said += [f"none from {high} on"] if high else []
@@ -148,14 +153,14 @@ def in_words(found: dict[str, Any]) -> str:
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
-    """What several searches came to, as a Markdown table; the farthest first."""
+    """The results of several searches as a Markdown table, the largest horizon first."""
     header = ["model", "memory horizon", "every trial solved up to", "none solved from", "trials", "seconds"]
     rows = sorted(zip(names(found), found, strict=True), key=lambda row: -(row[1]["memory_horizon"] or 0))
     return md.table(header, ([md.code(name), *map(md.cell, entries(one))] for name, one in rows))
 
 
 def names(found: Sequence[dict[str, Any]]) -> list[str]:
-    """The models, and the settings that tell one search from the others."""
+    """A name for each search: its model, and the overrides that not all searches share."""
     common = set.intersection(*(set(one["overrides"]) for one in found))
     own = (
         [word for word in one["overrides"] if word not in common and word != f"model={one['model']}"] for one in found
@@ -164,13 +169,13 @@ def names(found: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def entries(found: dict[str, Any]) -> list[str]:
-    """Of a table: the horizon, its interval, the trials and the seconds they took."""
+    """The entries of a table row: the horizon, `low`, `high`, the number of trials and their computing seconds."""
     ends = (str(found[name] or "–") for name in ("low", "high"))
     return [least(found), *ends, str(len(found["trials"])), f"{found['seconds']:.0f}"]
 
 
 def least(found: dict[str, Any]) -> str:
-    """The horizon, and whether it may lie farther."""
+    """The horizon in words: a number, "or more" if the search was censored, "below" if no lag held."""
     value = found["memory_horizon"]
     if value is None:
         return f"below {min(t['lag'] for t in found['trials'])}"

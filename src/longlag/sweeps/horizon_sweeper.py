@@ -1,4 +1,4 @@
-"""The search for memory horizons as a Hydra sweeper: trials are cells of a sweep, asked for as results come in.
+"""The search for memory horizons as a Hydra sweeper: trials are runs of a sweep, chosen as results come in.
 
 Needs no torch.
 """
@@ -28,12 +28,12 @@ from longlag.sweeps.launcher import Sweep
 
 log = logging.getLogger(__name__)
 
-FILE = "horizon.json"  # in the sweep's folder: what the searches came to
-SEARCHED = ("lag", "seed")  # by the search itself
+FILE = "horizon.json"  # in the sweep's folder: the results of the searches
+SEARCHED = ("lag", "seed")  # settings that the search itself chooses
 
 
 class Line:
-    """One search: the overrides that all its trials share, and how far it is."""
+    """One search: the overrides that all its trials share, and the state of the search."""
 
     def __init__(self, overrides: list[str], search: Search):
         self.overrides, self.search = overrides, search
@@ -41,21 +41,21 @@ class Line:
 
     @property
     def name(self) -> str:
-        """As the user wrote it."""
+        """The overrides as the user wrote them, without `experiment` and `resume`."""
         return " ".join(word for word in self.overrides if word.partition("=")[0] not in ("experiment", "resume"))
 
 
 class Horizon(Sweeper):
-    """Searches the memory horizon of every combination of the overrides given, all of them side by side.
+    """Searches the memory horizon for every combination of the given overrides, all of them in parallel.
 
     Args:
-        first_lag: to begin with, and the smallest that is tried.
-        max_lag: the largest that is tried.
-        seeds: at each lag, at least half of which must solve it.
-        resolution: factor within which the horizon is found, above 1.
+        first_lag: the first and smallest lag to try.
+        max_lag: the largest lag to try.
+        seeds: how many seeds to run at each lag; at least half of them must solve it.
+        resolution: the factor within which the horizon is found, above 1.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(self, first_lag: int, max_lag: int, seeds: int, resolution: float):
@@ -69,7 +69,7 @@ class Horizon(Sweeper):
         self.first_lag, self.max_lag, self.seeds, self.resolution = first_lag, max_lag, seeds, resolution
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra asks. Raises ValueError where the launcher cannot be asked for one trial after another."""
+        """Hydra calls this before the sweep. Raises ValueError if the launcher is not one of longlag's."""
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -78,7 +78,7 @@ class Horizon(Sweeper):
         self._trials, self._context, self._config = launcher, hydra_context, config
 
     def sweep(self, arguments: list[str]) -> list[dict[str, Any]]:
-        """Search; what was found, one for each combination, as `horizon.json` has it."""
+        """Run the searches. Returns the result of each combination, as `horizon.json` has it."""
         lines = [Line(overrides, self._search()) for overrides in self._combinations(arguments)]
         folder = Path(self._config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ class Horizon(Sweeper):
         return found
 
     def _go_on(self, lines: Sequence[Line]) -> None:
-        """Rounds of trials until no search wants any."""
+        """Run rounds of trials until no search asks for more."""
         begun = 0
         while wanted := [(line, lag, seed) for line in lines for lag, seed in line.search.ask()]:
             words = [[*line.overrides, f"lag={lag}", f"seed={seed}"] for line, lag, seed in wanted]
@@ -121,7 +121,7 @@ class Horizon(Sweeper):
         return Search(self.first_lag, self.max_lag, self.seeds, self.resolution)
 
     def _combinations(self, arguments: list[str]) -> list[list[str]]:
-        """Every combination of what the command line sweeps over. Raises ValueError for what the search decides."""
+        """Every combination of the given overrides. Raises ValueError for lag or seed, which the search itself sets."""
         overrides = OverridesParser.create(self._context.config_loader).parse_overrides(arguments)
         for override in overrides:
             if override.key_or_group in SEARCHED:
@@ -131,7 +131,7 @@ class Horizon(Sweeper):
 
 
 def show(found: Sequence[dict[str, Any]], folder: Path) -> None:
-    """A table, where there are several, and a line for each."""
+    """Print a table if there are several searches, and a line for each."""
     console = Console(width=None if sys.stdout.isatty() else 200)
     if len(found) > 1:
         table = Table("model", "task", "memory horizon", "every trial solved up to", "none solved from", "trials", "s")

@@ -1,4 +1,4 @@
-"""The cells of a sweep: run one after another or side by side, watched, and summed up at the end. Needs no torch."""
+"""Launchers: execute the runs of a sweep, report progress, and sum up at the end. Needs no torch."""
 
 import logging
 import os
@@ -33,9 +33,9 @@ class Cell(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-        number: within the sweep.
-        name: of the folder that Hydra makes for it.
-        config: as Hydra composes it, Hydra's own settings included.
+        number: its index within the sweep.
+        name: the name of the folder that Hydra makes for it.
+        config: its configuration as Hydra composes it, including Hydra's own settings.
     """
 
     number: int
@@ -44,31 +44,31 @@ class Cell(NamedTuple):
 
     @property
     def settings(self) -> DictConfig:
-        """What the run is made of, with what was tuned for its model."""
+        """The settings of the run, with the tuned settings of its model applied."""
         whole = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
         return tuned_settings.applied(whole, self.choices, self.config.hydra.overrides.task)
 
     @property
     def choices(self) -> DictConfig:
-        """Of Hydra's groups."""
+        """The choice made in each of Hydra's config groups, by group name."""
         return self.config.hydra.runtime.choices
 
     @property
     def folder(self) -> Path:
-        """Where it runs, or was begun."""
+        """The folder in which it runs, or was begun."""
         return resume.place(self.settings, Path(self.config.hydra.sweep.dir) / self.name)
 
     @property
     def record(self) -> Record | None:
-        """What there is of it."""
+        """The stored record of this run, or None if there is none that can be read."""
         try:
             return resume.begun(self.folder)
-        except OmegaConfBaseException:  # a configuration that says nothing
+        except OmegaConfBaseException:  # the configuration is invalid, so no folder can be derived from it
             return None
 
     @property
     def kept(self) -> JobReturn | None:
-        """The stored result if this run ended already, else None."""
+        """The stored result if this run ended already, else None. The launcher then skips the run."""
         record = self.record if self.settings.get("resume") else None
         if record is None or record["status"] not in resume.ENDED:
             return None
@@ -76,21 +76,20 @@ class Cell(NamedTuple):
 
 
 class Sweep(Launcher):
-    """What both launchers share: progress while it runs, a table at the end."""
+    """What all launchers share: progress while the sweep runs, a table at its end."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra asks. Raises ValueError where the sweep has no folder."""
+        """Hydra calls this before the sweep. Raises ValueError if the sweep has no folder."""
         if not str(config.hydra.sweep.dir).strip():
             raise ValueError("hydra.sweep.dir names no folder")
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         setup_globals()
         configure_log(config.hydra.job_logging, config.hydra.verbose)
-        HydraConfig.instance().set_config(
-            config
-        )  # Hydra does so for a run alone; who clears up after a refusal needs it
+        # Hydra sets this for single runs only; the clean-up after a refused sweep reads it
+        HydraConfig.instance().set_config(config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run a cell for each list of overrides, whatever becomes of the others."""
+        """Execute one run for each list of overrides; a run that fails does not stop the others."""
         cells: list[Cell] = []
         returns: dict[int, JobReturn] = {}
         try:
@@ -112,26 +111,30 @@ class Sweep(Launcher):
         return self._returned(cells, returns)
 
     def stopped(self, cells: Sequence[Cell], of: int) -> str:
-        """How far the sweep was when it was stopped, and how it goes on, in one line."""
+        """One line for a stopped sweep: how many runs ended, and the command that resumes it."""
         found = [record for cell in cells if (record := cell.record)]
         ended = sum(record["status"] in resume.ENDED for record in found)
         return f"stopped with {ended} of {of} runs ended; {self.going_on}"
 
     @property
     def going_on(self) -> str:
-        """The command that goes on with the sweep."""
+        """The hint that names the command which resumes the sweep."""
         return f"go on with: python train.py resume={shown(Path(self.config.hydra.sweep.dir).absolute())}"
 
     @contextmanager
     def at_work(self, cells: int) -> Iterator[None]:
-        """While cells are run, about so many: what runs them is there, and a SIGTERM stops them all."""
+        """The context in which runs execute: a SIGTERM stops them all. Subclasses start and stop their workers here.
+
+        Args:
+            cells: about how many runs there will be.
+        """
         with terminated_like_ctrl_c():
             yield
 
     def cells(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Cell]:
-        """A cell for each list of overrides, numbered from `first` on.
+        """Compose a run for each list of overrides, numbered from `first` on.
 
-        Raises ValueError where there is none, or two would have one folder.
+        Raises ValueError if there are none, or if two would share a folder.
         """
         cells = [self._cell(first + index, overrides) for index, overrides in enumerate(job_overrides)]
         if not cells:
@@ -141,7 +144,10 @@ class Sweep(Launcher):
         return cells
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Raise ValueError, before anything is run, where a run of the sweep cannot be meant, or is at work already."""
+        """Check all runs before any of them starts.
+
+        Raises ValueError if the settings of a run are invalid, BlockingIOError if it is locked by another process.
+        """
         if refused := [line for cell in cells if (line := _refusal(cell))]:
             raise ValueError(_in_common(refused, len(cells)))
         busy = [cell.name for cell in cells if cell.settings.get("resume") and records.locked(cell.folder)]
@@ -151,7 +157,7 @@ class Sweep(Launcher):
             )
 
     def finish(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
-        """Run those that have not ended yet; put down in `returns` how each ended."""
+        """Execute the runs that have not ended yet; store each result in `returns`, by the run's number."""
         kept = {cell.number: done for cell in cells if (done := cell.kept)}
         if kept:
             log.info("%d of %d runs have ended already", len(kept), len(cells))
@@ -159,21 +165,20 @@ class Sweep(Launcher):
         self._watch([cell for cell in cells if cell.number not in kept], returns)
 
     def _watch(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
-        """Run the cells; put down in `returns` and tell how each ends."""
+        """Execute the runs; store each result in `returns` and log it."""
         started, ended, told = time.monotonic(), [], set[str]()
         with closing(self.run(cells)) as ends:
             for cell, done in ends:
                 returns[cell.number] = done
                 ended.append(done)
                 refusal = "" if cell.record else first_line(done._return_value)
-                if (
-                    not refusal or refusal not in told
-                ):  # what is wrong with many runs is told once, and counted at the end
+                # an error that many runs share is logged once here, and counted at the end
+                if not refusal or refusal not in told:
                     log.info("%s", _news(cell, ended, len(cells), time.monotonic() - started))
                 told.add(refusal)
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
-        """Each cell as it ends."""
+        """Yield each run with its result as soon as it ends."""
         raise NotImplementedError
 
     def _cell(self, number: int, overrides: Sequence[str]) -> Cell:
@@ -182,13 +187,16 @@ class Sweep(Launcher):
             config.hydra.job.id = str(number)
             config.hydra.job.num = number
         before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(config)  # the name is made of it
+        HydraConfig.instance().set_config(config)  # ${hydra:…} in `sweep.subdir` resolves from it
         name = str(config.hydra.sweep.subdir)
         HydraConfig.instance().cfg = before
         return Cell(number, name, config)
 
     def _tuned(self, cells: Sequence[Cell]) -> dict[int, JobReturn]:
-        """Choose from these trials and all before them. Returns the score, 0, of each that diverged: it is a trial."""
+        """Choose from these trials and all earlier ones.
+
+        Returns a tuning score of 0 for each trial that diverged: for the sweeper, it counts as a trial.
+        """
         statuses = {cell.number: record["status"] for cell in cells if (record := cell.record)}
         if any(statuses.get(cell.number) not in resume.ENDED for cell in cells):
             log.warning("nothing is tuned: not all trials finished")
@@ -199,7 +207,10 @@ class Sweep(Launcher):
         return {number: diverged for number, status in statuses.items() if status == "diverged"}
 
     def _returned(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> list[JobReturn]:
-        """What Hydra's sweepers get: a score each, or an error that says how many failed."""
+        """The results for Hydra's sweeper.
+
+        Each holds the tuning score of its run; for a failed run, an error that says how many runs failed.
+        """
         failed = sum(done.status == JobStatus.FAILED for done in returns.values())
         again = f"resume={shown(Path(self.config.hydra.sweep.dir).absolute())}"
         if cells and not any(cell.record for cell in cells):
@@ -212,32 +223,32 @@ class Sweep(Launcher):
 
 
 class Failed(JobReturn):
-    """Of a job that failed: raises its error, and says nothing of its own as Hydra's would."""
+    """The result of a run that failed. Unlike Hydra's class, it raises the error without printing a line of its own."""
 
     def __init__(self, error: BaseException):
         super().__init__(status=JobStatus.FAILED, _return_value=error)
 
     @property  # type: ignore[misc]
     def return_value(self) -> Any:
-        """Raise."""
+        """Raise the error of the run."""
         raise self._return_value
 
 
 class InProcess(Sweep):
-    """One cell after another, in this process."""
+    """Executes one run after another, in this process."""
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
-        """Each cell as it ends."""
+        """Yield each run with its result as soon as it ends."""
         for cell in cells:
             try:
                 done = job(self.hydra_context, self.task_function, cell)
-            except Exception as error:  # what Hydra does not catch: its folder cannot be made
+            except Exception as error:  # Hydra does not catch an error in making the run's folder
                 done = Failed(error)
             yield cell, done
 
 
 def _refusal(cell: Cell) -> str | None:
-    """Why a run that has not ended is refused, or None."""
+    """Why the settings of a run are invalid, in one line; None if they are valid or the run ended already."""
     try:
         check(cell.settings)
     except (ValueError, OmegaConfBaseException) as error:
@@ -246,14 +257,17 @@ def _refusal(cell: Cell) -> str | None:
 
 
 def _in_common(lines: Sequence[str], of: int | None = None) -> str:
-    """What is wrong with most runs of a sweep, and with how many; of as many runs as there are lines, or more."""
+    """One line for a refused sweep: the most frequent error and how many of the runs have it.
+
+    The sweep has `of` runs; by default as many as there are error lines.
+    """
     (line, times), *others = Counter(lines).most_common()
     more = f"; {len(others)} other errors in other runs" if others else ""
     return f"{line} ({times} of {of or len(lines)} runs){more}: nothing was run"
 
 
 def sum_up(cells: Sequence[Cell], returns: Mapping[int, JobReturn]) -> None:
-    """The table of all there is, the report, and a line for each run that did not finish."""
+    """Print the table of all records and a line for each reason why runs did not finish; write the report."""
     from longlag.report import page, table
 
     found = [(cell, cell.record) for cell in cells]
@@ -273,7 +287,7 @@ def _console() -> Console:
 
 
 def _shortcomings(found: Sequence[tuple[Cell, Record | None]], returns: Mapping[int, JobReturn]) -> list[str]:
-    """Why runs did not finish: a line for each reason, with the first run that it is true of."""
+    """A line for each reason why runs did not finish, with the first such run and the number of others."""
     of_reason: dict[tuple[str, str], list[Cell]] = {}
     for cell, record in found:
         if record is None:
@@ -291,7 +305,7 @@ def _shortcomings(found: Sequence[tuple[Cell, Record | None]], returns: Mapping[
 
 
 def track(cells: Sequence[Cell]) -> None:
-    """The sweep as a whole in W&B, where its runs are."""
+    """Log the sweep as a whole to W&B, if its runs are logged there."""
     there = [(cell, record) for cell in cells if "wandb" in cell.settings.logger and (record := cell.record)]
     if there:
         from longlag.tracking.wandb_sweep import log_sweep
@@ -302,7 +316,7 @@ def track(cells: Sequence[Cell]) -> None:
 
 
 def _news(cell: Cell, returns: Sequence[JobReturn], cells: int, seconds: float) -> str:
-    """How a cell ended, and how far the sweep is."""
+    """One line: how a run ended, the progress of the sweep and the estimated time left."""
     last = returns[-1]
     if last.status == JobStatus.FAILED:
         how = first_line(last._return_value)
@@ -321,7 +335,10 @@ def _duration(seconds: float) -> str:
 
 
 def job(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell) -> JobReturn:
-    """Run a cell as Hydra runs a job, in the folder where it was begun; one that is refused leaves no folder behind."""
+    """Execute a run as a Hydra job, in the folder where it was begun.
+
+    A run that is refused leaves no new folder behind.
+    """
     folder, config = cell.folder, cell.config.copy()
     with read_write(config.hydra), open_dict(config):
         config.hydra.sweep.subdir = os.path.relpath(folder, config.hydra.sweep.dir)

@@ -1,4 +1,4 @@
-"""Runs the presets of `conf/experiment/published`: as cells of a sweep, side by side. Needs no torch."""
+"""Runs the presets of `conf/experiment/published` in parallel, as one sweep. Needs no torch."""
 
 import subprocess
 import sys
@@ -20,14 +20,14 @@ PRESETS = CONF / "experiment" / GROUP
 
 
 class Preset(NamedTuple):
-    """A preset as Hydra composes it: the figure it states, and what its run is found by (`records.begun_hash`)."""
+    """A preset as Hydra composes it: its published value, and the `records.begun_hash` by which its run is found."""
 
     published: Published
     begun_hash: str
 
 
 def presets() -> dict[str, Preset]:
-    """All presets by name. Raises ValueError where one does not state its figure as it should."""
+    """All presets by name. Raises ValueError if one does not state its published value correctly."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return {path.stem: _preset(path.stem) for path in sorted(PRESETS.glob("*.yaml"))}
 
@@ -41,9 +41,9 @@ def _preset(name: str) -> Preset:
 
 
 def chosen(names: Sequence[str], known: Mapping[str, Preset], large: bool) -> list[str]:
-    """The presets to run, those that take longest first; without names the small ones, and the large ones if asked for.
+    """The presets to run, the longest first; without names, the small ones, and with `large` the large ones, too.
 
-    Raises ValueError where a name is none.
+    Raises ValueError for a name that is not a preset.
     """
     for name in names:
         check(name, known)
@@ -52,18 +52,21 @@ def chosen(names: Sequence[str], known: Mapping[str, Preset], large: bool) -> li
 
 
 def check(name: str, known: Mapping[str, Preset]) -> None:
-    """Raise ValueError where there is no such preset."""
+    """Raise ValueError if there is no such preset."""
     if name not in known:
         raise ValueError(f"{name}: there is no such preset; there are {', '.join(known)}")
 
 
 def new_folder() -> Path:
-    """For a sweep of presets."""
+    """The folder for a new sweep of presets, named after the present time."""
     return Path("outputs") / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_verify"
 
 
 def begun(folder: Path) -> list[str]:
-    """The presets that a sweep was begun with. Raises FileNotFoundError or ValueError where there is none."""
+    """The names of the presets that the sweep in this folder was begun with.
+
+    Raises FileNotFoundError if the folder holds no sweep, ValueError if the sweep runs something else than presets.
+    """
     if not (folder / resume.GRID).is_file():
         raise FileNotFoundError(f"{folder} holds no sweep: there is nothing to go on with")
     words = sweep_command.read(folder)
@@ -75,13 +78,13 @@ def begun(folder: Path) -> list[str]:
 
 
 def run(names: Iterable[str], folder: Path, go_on: bool = False, workers: int | None = None) -> str | None:
-    """A sweep with a cell for each preset, in `folder`; what the sweep shows at its end is left out.
+    """Run a sweep with one run for each preset, in `folder`. Its progress is shown, its final table is not.
 
     Returns:
-        What is wrong with the sweep as a whole, in a line; None where every run finished.
+        The error of the sweep as a whole, in one line; None if every run finished.
 
     Raises:
-        KeyboardInterrupt: where it was interrupted.
+        KeyboardInterrupt: if the sweep was interrupted.
     """
     words = ["-m", "experiment=" + ",".join(f"{GROUP}/{name}" for name in names)]
     words += ["hydra/launcher=processes", "logger=csv", "hydra.sweep.subdir=${hydra:runtime.choices.experiment}"]
@@ -91,7 +94,7 @@ def run(names: Iterable[str], folder: Path, go_on: bool = False, workers: int | 
     last = ""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        for line in process.stderr:  # how far it is; the last line may be an error, which the caller tells
+        for line in process.stderr:  # progress; the last line is held back: the caller reports it if it is an error
             sys.stderr.write(last)
             last = line
     if process.returncode == INTERRUPTED:
@@ -103,7 +106,7 @@ def run(names: Iterable[str], folder: Path, go_on: bool = False, workers: int | 
 
 
 def results(folder: Path, known: Mapping[str, Preset], names: Iterable[str]) -> dict[str, Record | None]:
-    """The record of each preset's run below a folder; None where there is none that can be read."""
+    """The record of each preset's run below a folder; None if there is none that can be read."""
     there = resume.index(folder)
     hashes = {name: known[name].begun_hash for name in names}
     return {name: resume.begun(there[asked]) if asked in there else None for name, asked in hashes.items()}

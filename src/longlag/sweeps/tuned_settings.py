@@ -1,4 +1,4 @@
-"""What was tuned: conf/tuned/TASK.yaml, as `experiment=tune` writes it and `tuned=TASK` applies it. Needs no torch."""
+"""Tuned settings: `experiment=tune` writes conf/tuned/TASK.yaml, and `tuned=TASK` applies it. Needs no torch."""
 
 import copy
 import logging
@@ -21,22 +21,22 @@ HEAD = """\
 # `tuned={task}` applies them, and experiment=gap asks for it; the command line goes first.
 # Written by experiment=tune: a model that is tuned again is replaced, the others stay.
 """
-HOW = {  # a model was tuned
+HOW = {  # the keys under `how`, which say how a model was tuned, with the comment that the file has for each
     "trials": "runs: each setting below at each of these lags and seeds",
     "lags": "trained and validated at",
     "seeds": "of the weights and the data",
     "command": "that tuned it",
     "scores": "best first: mean validation accuracy over the steps of the budget, of all runs and of each",
 }
-Settings = dict[str, Any]  # by dotted name
+Settings = dict[str, Any]  # values by the dotted name of the setting
 
 
 def applied(cfg: DictConfig, choices: Mapping[str, Any], given: Iterable[str]) -> DictConfig:
-    """The settings of a run with those that were tuned for its model, where the command line does not say otherwise.
+    """Return the settings of a run with the tuned settings of its model applied; the command line takes precedence.
 
     Args:
-        cfg: with the contents of a file under `tuned`. Where any of it was used, what is returned has its name there.
-        choices: of Hydra's groups.
+        cfg: the settings; `cfg.tuned` holds the contents of the file. If any are applied, its name replaces them there.
+        choices: the choice made in each of Hydra's config groups.
         given: the overrides of the command line.
     """
     settings = _of_model(cfg, choices)
@@ -45,16 +45,16 @@ def applied(cfg: DictConfig, choices: Mapping[str, Any], given: Iterable[str]) -
         return cfg
     cfg = copy.deepcopy(cfg)
     for key in used:
-        OmegaConf.update(cfg, key, settings[key], force_add=True)  # whether there is such a setting, the run will tell
+        OmegaConf.update(cfg, key, settings[key], force_add=True)  # the run reports a setting that does not exist
     with open_dict(cfg):
         cfg.tuned = str(choices["tuned"])
     return cfg
 
 
 def shortcoming(cfg: DictConfig, choices: Mapping[str, Any], given: Iterable[str]) -> str | None:
-    """Why nothing is applied where something was to be, or None. An experiment may ask for a file that is not there.
+    """Why no tuned settings are applied although the file has some for other models, or None.
 
-    Raises ValueError where the command line does.
+    An experiment may name a file that does not exist. Raises ValueError if the command line names one.
     """
     name, found = choices.get("tuned"), cfg.get("tuned")
     if found is None and f"tuned={name}" in [word.lstrip("+") for word in given]:
@@ -75,7 +75,7 @@ def _of_model(cfg: DictConfig, choices: Mapping[str, Any]) -> Settings:
 
 
 def writable(folder: Path) -> Path:
-    """Make the folder, and return it. Raises PermissionError, in one line, where nothing can be written there."""
+    """Make the folder and return it. Raises PermissionError, with a message of one line, if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,17 +86,17 @@ def writable(folder: Path) -> Path:
 
 
 def write(task: str, chosen: Mapping[str, Settings], how: Mapping[str, dict[str, Any]], folder: Path) -> Path:
-    """Write `folder`/TASK.yaml, or in the one that is there replace what it says of these models.
+    """Write `folder`/TASK.yaml. In an existing file, the entries of these models are replaced and the others kept.
 
     Args:
-        task: they were tuned on.
-        chosen: the settings of each model.
-        how: what `HOW` lists, of each model.
-        folder: where Hydra finds it as `tuned=TASK`.
+        task: the task that the models were tuned on.
+        chosen: the chosen settings of each model.
+        how: the values for the keys of `HOW`, for each model.
+        folder: the folder to write to; from conf/tuned, Hydra loads the file as `tuned=TASK`.
 
     Raises:
-        ValueError: where what is there is broken, or the task has no plain name.
-        PermissionError: where nothing can be written there.
+        ValueError: if the existing file is broken, or the name of the task is more than letters, digits, _ and -.
+        PermissionError: if the folder is not writable.
     """
     if not re.fullmatch(r"\w[\w-]*", task):
         raise ValueError(f"task {task!a}: what was tuned is kept under the name of a task")
@@ -112,7 +112,7 @@ def write(task: str, chosen: Mapping[str, Settings], how: Mapping[str, dict[str,
 
 
 def _told(model: str, how: dict[str, Any]) -> Iterable[str]:
-    """The lines that say how a model was tuned."""
+    """The lines of the file that say how a model was tuned."""
     yield f"  {_dumped(model)}:"
     for key, words in HOW.items():
         if key != "scores":
@@ -122,14 +122,14 @@ def _told(model: str, how: dict[str, Any]) -> Iterable[str]:
 
 
 def _standing(path: Path) -> tuple[dict[str, Settings], dict[str, dict[str, Any]]]:
-    """`models` and `how` of the file that is there, if one is."""
+    """`models` and `how` of the existing file; both are empty if there is none."""
     if not path.exists():
         return {}, {}
     try:
         there: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
         how = {model: {key: one[key] for key in HOW} for model, one in (there.get("how") or {}).items()}
         return dict(there["models"]), how
-    except Exception as error:  # a broken file raises whatever its first broken byte leads to
+    except Exception as error:  # a broken file can raise almost any error
         raise ValueError(
             f"{path} is not what a tuning writes: move it away, or write elsewhere with tune.to"
         ) from error
@@ -142,6 +142,6 @@ def _warn_of_unequal(how: Mapping[str, dict[str, Any]]) -> None:
 
 
 def _dumped(value: Any) -> str:
-    """A value as YAML, in one line; nothing in it is taken for an interpolation."""
+    """A value as YAML, on one line, with every `${` escaped so that OmegaConf does not interpolate it."""
     text = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), sort_keys=False, allow_unicode=True)
     return text.strip()[1:-1].replace("${", "\\${")

@@ -1,6 +1,6 @@
-"""Equal tuning: as many trials for each model, the best of them chosen by validation alone. Needs no torch.
+"""Equal tuning: the same number of trials for each model, the best chosen by validation alone. Needs no torch.
 
-What was chosen is kept by `longlag.sweeps.tuned_settings`.
+`longlag.sweeps.tuned_settings` stores the chosen settings.
 """
 
 import json
@@ -25,37 +25,37 @@ from longlag.sweeps import tuned_settings
 from longlag.sweeps.tuned_settings import Settings
 from longlag.sweeps.tuning_score import tuning_score
 
-AXES = ("model", "task", "lag", "seed")  # of the trials: what is not chosen
-ELSEWHERE = ("resume", "tune.to", "hydra.sweep.dir", "hydra.mode")  # where a tuning was made, not what it is
-Scores = Mapping[str, Mapping[tuple[int, int], float]]  # by the values of the settings, then by lag and seed
+AXES = ("model", "task", "lag", "seed")  # trials may differ in these, but tuning does not choose them
+ELSEWHERE = ("resume", "tune.to", "hydra.sweep.dir", "hydra.mode")  # where a tuning ran, not what it tuned
+Scores = Mapping[str, Mapping[tuple[int, int], float]]  # by the settings' values as JSON, then by lag and seed
 
 
 class Tried(NamedTuple):
-    """Settings that a model was tried with, and the score of each run."""
+    """Settings that a model was tried with, and the tuning score of each run."""
 
     settings: Settings
     runs: list[float]
 
     @property
     def score(self) -> float:
-        """The mean."""
+        """The mean tuning score of the runs."""
         return round(statistics.fmean(self.runs), 9)
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """Best first; of equals, the one with the smallest values."""
+        """The sort key: the best score first; among equal scores, the smallest values first, numbers before text."""
         return -self.score, [
             (0, value, "") if isinstance(value, int | float) else (1, 0, str(value)) for value in self.settings.values()
         ]
 
 
 class Tuning(NamedTuple):
-    """A model's trials.
+    """The trials of one model.
 
     Attributes:
-        tried: best first.
-        lags, seeds: each was run at.
-        trials: how many runs there were.
+        tried: the settings tried, the best first.
+        lags, seeds: those that all settings were run at.
+        trials: the number of runs.
     """
 
     tried: list[Tried]
@@ -65,7 +65,7 @@ class Tuning(NamedTuple):
 
     @property
     def how(self) -> dict[str, Any]:
-        """What `tuned_settings.HOW` lists, but for the command."""
+        """The values for the keys of `tuned_settings.HOW`, except for the command."""
         scores = [
             one.settings | {"score": round(one.score, 4), "runs": [round(score, 4) for score in one.runs]}
             for one in self.tried
@@ -74,11 +74,15 @@ class Tuning(NamedTuple):
 
 
 def check(trials: Sequence[tuple[Mapping[str, Any], DictConfig]], sweep: DictConfig) -> None:
-    """Raise ValueError or OSError, before anything is run, where no choice could be made of these trials, or kept.
+    """Check the trials before any of them is run.
 
     Args:
-        trials: the choices and the settings of each.
-        sweep: Hydra's settings of it.
+        trials: the choices in Hydra's groups and the settings of each trial.
+        sweep: Hydra's own settings for the sweep.
+
+    Raises:
+        ValueError: if these trials would not allow a choice of settings.
+        OSError: if the chosen settings could not be stored.
     """
     seen = set()
     for choices, cfg in trials:
@@ -100,17 +104,17 @@ def check(trials: Sequence[tuple[Mapping[str, Any], DictConfig]], sweep: DictCon
 
 
 def conclude(cfg: DictConfig, sweep: DictConfig) -> list[RenderableType]:
-    """Choose from all trials of a sweep and write; nothing yet where its sweeper is to ask for more of them.
+    """Choose from all trials of a sweep and write the choice; do nothing if the sweeper will ask for more trials.
 
     Args:
         cfg: the settings of any of the trials.
-        sweep: Hydra's settings of it.
+        sweep: Hydra's own settings for the sweep.
 
     Returns:
-        What there is to show: for each task a table and where it was written.
+        What to show: for each task, a table and a line with the path of the file.
 
     Raises:
-        ValueError: where the models have not had equal trials, or the file that is there is broken.
+        ValueError: if the models did not have equal trials, or the existing file is broken.
     """
     runs = [records.read(path.parent) for path in sorted(Path(sweep.sweep.dir).rglob(records.FILE))]
     if len(runs) < (sweep.sweeper.get("n_trials") or 0):
@@ -126,14 +130,14 @@ def conclude(cfg: DictConfig, sweep: DictConfig) -> list[RenderableType]:
 
 
 def choose(runs: Sequence[Record], over: Sequence[str]) -> dict[str, Tuning]:
-    """Each model's settings, best first by mean score over lags and seeds.
+    """Rank the settings of each model by the mean tuning score over lags and seeds, the best first.
 
     Args:
-        runs: of one task, each ended; one that diverged scores 0.
-        over: the settings that were tuned.
+        runs: the runs on one task, all ended; one that diverged has a tuning score of 0.
+        over: the names of the settings that were tuned.
 
     Raises:
-        ValueError: where a run has not finished, or the models have not had equal trials.
+        ValueError: if a run has not finished, or the models did not have equal trials.
     """
     scores: dict[str, dict[str, dict[tuple[int, int], float]]] = defaultdict(lambda: defaultdict(dict))
     trials: dict[str, int] = defaultdict(int)
@@ -161,7 +165,7 @@ def _tuning(scores: Scores, over: Sequence[str], trials: int) -> Tuning:
 
 
 def _table(found: Mapping[str, Tuning], task: str) -> Table:
-    """Every setting of each model, and its score."""
+    """All settings tried for each model, with their tuning scores."""
     over = next(iter(found.values())).tried[0].settings
     title = f"tuned on {task}, by validation alone"
     rows = Table("model", *over, "score", "runs", "", title=title, title_justify="left")
@@ -174,7 +178,7 @@ def _table(found: Mapping[str, Tuning], task: str) -> Table:
 
 
 def _at_the_edge(tuning: Tuning) -> Iterator[str]:
-    """What a wider grid might do better."""
+    """The chosen values at the edge of their grid: a wider grid might do better."""
     for name, value in tuning.tried[0].settings.items():
         values = [one.settings[name] for one in tuning.tried]
         if len(set(map(str, values))) > 1 and all(isinstance(each, int | float) for each in values):
@@ -184,7 +188,7 @@ def _at_the_edge(tuning: Tuning) -> Iterator[str]:
 
 
 def _over(cfg: DictConfig) -> list[str]:
-    """`tune.over`. Raises ValueError where it is no list of names."""
+    """The names in `tune.over`. Raises ValueError if it is not a list of names."""
     over = cfg.tune.get("over")
     if not (OmegaConf.is_list(over) and over and all(isinstance(name, str) for name in over)):
         raise ValueError(f"tune.over must be a list of settings, such as [lr,model.init], got {over}")
@@ -192,7 +196,7 @@ def _over(cfg: DictConfig) -> list[str]:
 
 
 def _folder(cfg: DictConfig) -> Path:
-    """Where to write."""
+    """The folder for the tuned settings."""
     return Path(cfg.tune.get("to") or CONF / "tuned")
 
 
@@ -201,6 +205,6 @@ def _values(cfg: Any, over: Iterable[str]) -> list[Any]:
 
 
 def _command(sweep: DictConfig) -> str:
-    """What was typed, but for where the sweep is and what it goes on with."""
+    """The command as typed, without the overrides that say where the sweep ran or what it resumed."""
     words = [*sweep.overrides.hydra, *sweep.overrides.task]
     return shlex.join(["python", "train.py", *(word for word in words if word.partition("=")[0] not in ELSEWHERE)])

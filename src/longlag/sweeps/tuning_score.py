@@ -1,4 +1,4 @@
-"""What tuning looks at. Needs no torch."""
+"""The tuning score of a run. Needs no torch."""
 
 from longlag import records
 from longlag.records import Record
@@ -6,10 +6,11 @@ from longlag.training import budget
 
 
 def tuning_score(record: Record) -> float | None:
-    """What tuning looks at, in [0, 1]: the validation accuracy, averaged over the steps of the budget.
+    """The tuning score, in [0, 1]: the validation accuracy, averaged over the steps of the budget.
 
-    Each validation speaks for the steps since the one before it, the last one also for those that the run did not take:
-    learning sooner counts, and so does ending well. 0 of a run that diverged; None of one that did not finish.
+    Each validation counts for the steps since the one before it, the last one also for the steps that the run did not
+    take. Learning early and a high final accuracy both raise the score. It is 0 for a run that diverged, None for one
+    that did not finish.
     """
     if record["status"] == "diverged":
         return 0.0

@@ -1,4 +1,4 @@
-"""A process that calls functions for this one, one after another, and does not outlive it. Needs no torch."""
+"""A worker process: it calls functions for its parent, one at a time, and ends with its parent. Needs no torch."""
 
 import signal
 import time
@@ -12,12 +12,12 @@ from typing import Any
 from longlag.files import first_line
 from longlag.training.stop import GRACE, end_with_parent, terminated_like_ctrl_c
 
-CONTEXT = get_context("spawn")  # a forked process would share the locks and the threads of this one
+CONTEXT = get_context("spawn")  # a forked process would inherit locks that threads of this one hold
 STOPPED = "stopped from outside"
 
 
 class Died(ChildProcessError):
-    """A worker process that is gone, with its exit code; that of a signal is negative."""
+    """A worker process ended before its call returned. A negative exit code is the number of a signal."""
 
     def __init__(self, exit_code: int):
         super().__init__(f"exit code {exit_code}")
@@ -25,10 +25,10 @@ class Died(ChildProcessError):
 
 
 class Worker:
-    """A process of its own. Where it is lost, the next call starts another one.
+    """Calls functions in a process of its own. If that process dies, the next call starts a new one.
 
     Args:
-        prepare, arguments: `prepare(*arguments)` is called in the process before anything else.
+        prepare, arguments: `prepare(*arguments)` is called first in every new process.
     """
 
     def __init__(self, prepare: Callable[..., None], *arguments: Any):
@@ -37,13 +37,13 @@ class Worker:
         self._start()
 
     def call(self, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
-        """What `function(*arguments)` returns there.
+        """Call `function(*arguments)` in the process and return its value.
 
         Raises:
-            RuntimeError: with the first line of what it raised.
-            InterruptedError: where it was stopped from outside.
-            TimeoutError: where it took more than `timeout` seconds; the process is killed then.
-            Died: where the process is gone. Exit code 0 makes no difference: the call has not returned.
+            RuntimeError: if the function raised; the message is the first line of its error.
+            InterruptedError: if the call was stopped from outside.
+            TimeoutError: if the call took more than `timeout` seconds; the process is then killed.
+            Died: if the process ended before the call returned, even with exit code 0.
         """
         self._begin(function, arguments)
         try:
@@ -61,16 +61,16 @@ class Worker:
         return value
 
     def tell_to_stop(self) -> None:
-        """Send SIGTERM: a call in progress gets a KeyboardInterrupt or stops where it can, an idle process ends."""
+        """Send SIGTERM: a call in progress is interrupted or stops at its next safe point; an idle process ends."""
         self._process.terminate()
 
     def start_no_more(self) -> None:
-        """From now on a call raises InterruptedError instead of starting a process."""
+        """Make later calls raise InterruptedError instead of starting a new process."""
         with self._lock:
             self._stopped = True
 
     def wait(self, seconds: float) -> None:
-        """For the process to end, so long at most."""
+        """Wait for the process to end, for at most this many seconds."""
         self._process.join(seconds)
 
     def kill(self) -> None:
@@ -88,27 +88,31 @@ class Worker:
             theirs.close()
 
     def _begin(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
-        """Have the call begun; in another process where this one was lost since the last call."""
+        """Send the call and wait until it has begun; start a new process if this one died since the last call."""
         for at_last in (False, True):
             if not self._process.is_alive():
                 self._start()
-            with suppress(OSError):  # it has just died: the answer will tell
+            with suppress(OSError):  # the process has just died: `_answer` raises Died
                 self._pipe.send((function, arguments))
             try:
-                self._answer(None)  # that it has begun
+                self._answer(None)  # the process confirms with "begun"
                 return
             except Died:
                 if at_last:
                     raise
 
     def _answer(self, timeout: float | None) -> Any:
-        """What the process sends next. Raises TimeoutError or Died."""
+        """Return the next message of the process.
+
+        Raises TimeoutError, Died, or after `start_no_more` InterruptedError.
+        """
         end = None if timeout is None else time.monotonic() + timeout
         while not self._pipe.poll(0):
             left = 1.0 if end is None else min(1.0, end - time.monotonic())
             if left <= 0:
                 raise TimeoutError
-            wait([self._pipe, self._process.sentinel], left)  # neither ends where the process leaves a child behind
+            # at most 1 s: if the process dies but leaves a child behind, neither of the two becomes ready
+            wait([self._pipe, self._process.sentinel], left)
             if not self._process.is_alive() and not self._pipe.poll(0):
                 break
         try:
@@ -118,13 +122,13 @@ class Worker:
 
     def _died(self) -> Any:
         self._process.join()
-        if self._stopped:  # it was killed because it did not heed that
+        if self._stopped:  # it ended because `stop` told it to
             raise InterruptedError(STOPPED)
         raise Died(self._process.exitcode or 0)
 
 
 def stop(workers: Sequence[Worker]) -> None:
-    """End all of them: what is going on has GRACE seconds to stop by itself, and is killed then."""
+    """Stop all workers: a call in progress has GRACE seconds to stop by itself; then its process is killed."""
     for worker in workers:
         worker.start_no_more()
         worker.tell_to_stop()
@@ -132,15 +136,15 @@ def stop(workers: Sequence[Worker]) -> None:
     try:
         for worker in workers:
             worker.wait(max(0.0, end - time.monotonic()))
-    finally:  # also where somebody will not wait
+    finally:  # also if Ctrl-C interrupts the wait
         for worker in workers:
             worker.kill()
 
 
 def _work(pipe: Connection, prepare: Callable[..., None], arguments: Sequence[Any]) -> None:
-    """What the process does."""
+    """The main loop of the process: receive a call, confirm that it begins, make it, send back the result."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which says what is to be done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which stops its workers
     prepare(*arguments)
     stopped = False
     with suppress(EOFError):

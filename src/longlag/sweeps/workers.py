@@ -1,4 +1,4 @@
-"""The runs of a sweep side by side in worker processes, each of which fails by itself. Needs no torch."""
+"""Executes runs of a sweep in parallel worker processes; a failed run does not affect the others. Needs no torch."""
 
 import gc
 import os
@@ -21,21 +21,21 @@ from longlag.settings import COUNT, POSITIVE, plain
 from longlag.sweeps.launcher import Cell, Failed, Sweep, job
 from longlag.sweeps.worker import STOPPED, Died, Worker, stop
 
-OUTPUT = "output.log"  # in a run's folder: what it says in a worker process
+OUTPUT = "output.log"  # in a run's folder: its standard output and error
 
 
 class Processes(Sweep):
-    """Runs side by side, each worker process making one after another.
+    """Executes runs in parallel; each worker process takes one run after another.
 
-    An exception, a hard exit, being killed or a hang is that run's failure alone; its worker is replaced.
+    A run that raises, exits, is killed or exceeds `timeout` fails alone; a worker that is lost is replaced.
 
     Args:
-        workers: how many; null: one for each core, or for each GPU where `gpus` is given.
-        timeout: seconds that a run may take; null: any time.
-        gpus: numbers of the GPUs to share out among the workers; each worker sees one, or those of a list in the list.
+        workers: the number of worker processes; null: one for each entry of `gpus`, or else for each core.
+        timeout: seconds that a run may take; null: no limit.
+        gpus: numbers of the GPUs to share among the workers. Each worker sees one entry: a GPU, or a list of GPUs.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(self, workers: int | None = None, timeout: float | None = None, gpus: Sequence[Any] | None = None):
@@ -46,7 +46,7 @@ class Processes(Sweep):
 
     @contextmanager
     def at_work(self, cells: int) -> Iterator[None]:
-        """With the workers, which import torch while the runs are being made up."""
+        """Start the workers, which import torch while the runs are still being composed; stop them at the end."""
         with super().at_work(cells):
             self._workers = []
             try:
@@ -58,7 +58,7 @@ class Processes(Sweep):
                 stop(self._workers)
 
     def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
-        """Each cell as it ends."""
+        """Yield each run with its result as soon as it ends."""
         waiting: SimpleQueue[Cell] = SimpleQueue()
         ended: SimpleQueue[tuple[Cell, JobReturn]] = SimpleQueue()
         for cell in cells:
@@ -74,14 +74,14 @@ class Processes(Sweep):
                     waiting.get_nowait()
 
     def _serve(self, worker: Worker, waiting: SimpleQueue[Cell], ended: SimpleQueue[tuple[Cell, JobReturn]]) -> None:
-        """Give one cell after another to a worker."""
+        """Give one run after another to a worker until none is left."""
         with suppress(Empty):
             while True:
                 cell = waiting.get_nowait()
                 ended.put((cell, self._outcome(worker, cell)))
 
     def _outcome(self, worker: Worker, cell: Cell) -> JobReturn:
-        """Whatever happens, there is one."""
+        """The result of a run. A failure is returned, not raised, because `run` waits for one result of every run."""
         try:
             try:
                 return JobReturn(status=JobStatus.COMPLETED, _return_value=self._score(worker, cell))
@@ -92,7 +92,10 @@ class Processes(Sweep):
             return Failed(failure)
 
     def _score(self, worker: Worker, cell: Cell) -> Any:
-        """Of the cell, run by a worker. Raises an OSError that says how the worker was lost, or what the cell did."""
+        """The tuning score of a run that a worker executes.
+
+        Raises an OSError that says how the worker was lost, or a RuntimeError with the error line of the run.
+        """
         name = JobRuntime.instance().get("name")
         arguments = self.hydra_context, self.task_function, cell, name
         try:
@@ -104,7 +107,7 @@ class Processes(Sweep):
 
 
 def _check(workers: Any, timeout: Any, gpus: Any) -> None:
-    """Raise ValueError at the first setting of the launcher that cannot be meant."""
+    """Raise ValueError at the first setting of the launcher that is invalid."""
     if workers is not None and COUNT.problem(workers):
         raise ValueError(f"hydra.launcher.workers {COUNT.problem(workers)}")
     if timeout is not None and POSITIVE.problem(timeout):
@@ -116,7 +119,7 @@ def _check(workers: Any, timeout: Any, gpus: Any) -> None:
 
 
 def _numbers(some: Any) -> bool:
-    """Whether it is a list of GPU numbers, each of them once."""
+    """Whether it is a list of one or more GPU numbers without repeats."""
     whole = _is_list(some) and all(isinstance(number, int) and number >= 0 for number in some)
     return whole and 0 < len(set(some)) == len(some)
 
@@ -126,34 +129,37 @@ def _is_list(value: Any) -> bool:
 
 
 def _prepare(gpu: int | Sequence[int] | None) -> None:
-    """A worker computes on one thread, sees its GPUs alone, and has torch before the first cell's time begins."""
+    """Set up a worker: one compute thread, only its own GPUs visible, torch imported before its first run is timed."""
     os.environ["OMP_NUM_THREADS"] = "1"
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu) if isinstance(gpu, int) else ",".join(map(str, gpu))
     import_module("longlag.run")
-    gc.freeze()  # what is there now stays: a collection that looked through torch would take .2 s of a cell
+    gc.freeze()  # exempt torch's objects from garbage collection, which would take .2 s of a run to scan them
 
 
 def in_worker(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell, name: str) -> Any:
-    """The score of a cell; its output goes to a file. Raises RuntimeError with the line that the cell ended with."""
+    """Execute a run and return its tuning score; its output goes to a file.
+
+    Raises RuntimeError with the error line of the run.
+    """
     setup_globals()
     JobRuntime.instance().set("name", name)
     folder = cell.folder
     folder.mkdir(parents=True, exist_ok=True)
     with _output_to(folder / OUTPUT):
         done = job(hydra_context, task_function, cell)
-    if not any((folder / name).exists() for name in (records.FILE, records.LOCK)):  # it was refused
+    if not any((folder / name).exists() for name in (records.FILE, records.LOCK)):  # the run was refused
         (folder / OUTPUT).unlink(missing_ok=True)
         with suppress(OSError):
             folder.rmdir()
     if done.status == JobStatus.FAILED:
-        raise RuntimeError(first_line(done._return_value))  # one that can be sent
+        raise RuntimeError(first_line(done._return_value))  # unlike the run's own error, this can always be pickled
     return done.return_value
 
 
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Standard output and error, whoever writes to them, at the end of a file."""
+    """Append standard output and error to a file, also what C code and child processes write."""
     kept = [os.dup(number) for number in (1, 2)]
     with path.open("a") as file:
         for number in (1, 2):
@@ -169,7 +175,7 @@ def _output_to(path: Path) -> Iterator[None]:
 
 
 def _death(code: int) -> OSError:
-    """How a worker ended: by its exit code, or by a signal, which is negative."""
+    """The error for a worker that ended with this exit code; a negative code is that of a signal."""
     if code == -signal.SIGTERM:
         return InterruptedError(STOPPED)
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -177,7 +183,10 @@ def _death(code: int) -> OSError:
 
 
 def blame(cell: Cell, error: OSError) -> None:
-    """Say in the record of a cell whose process was lost how it ended."""
+    """Write into the record of a run how its process was lost, unless the run had ended.
+
+    A run that has no record yet gets one.
+    """
     folder, choices = cell.folder, cell.config.hydra.runtime.choices
     record = resume.begun(folder) or records.new(plain(cell.settings), choices.model, choices.task)
     if record["status"] not in resume.ENDED:
