@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.learning import BATCH, SEED, fit
 
-from longlag.lag_modes import Curriculum, Fixed, Uniform
+from longlag.lag_modes import Curriculum, Fixed, LagMode, Uniform
 from longlag.measure.lags import over_lags
 from longlag.models.network import Network
 from longlag.models.rnn import RNN
@@ -23,7 +23,7 @@ from longlag.training.learner import Learner
 TASK = Copy(lag=20)
 
 
-def stream(lags: Fixed, batches: int, start: int = 0, rank: int = 0, ranks: int = 1) -> list[Batch]:
+def stream(lags: LagMode, batches: int, start: int = 0, rank: int = 0, ranks: int = 1) -> list[Batch]:
     return list(islice(TrainStream(lags, Seeds(SEED), BATCH, start, rank, ranks), batches))
 
 
@@ -232,7 +232,7 @@ def test_growth_is_part_of_a_checkpoint():
     assert other.lags.growth == grown((0, 3), (4, 6))
 
 
-def make_learner(task: Copy, lags: Fixed) -> Learner:
+def make_learner(task: Copy, lags: LagMode) -> Learner:
     torch.manual_seed(SEED)
     network = Network(task, partial(RNN, hidden_size=8))
     return Learner(network, task, partial(torch.optim.SGD, lr=0.1), lags=lags)

@@ -1,6 +1,6 @@
-"""The objects of a run, made from its configuration: task, network, optimiser; refused here where they cannot be.
+"""Makes the objects of a run from its configuration: task, network, lag mode, optimiser.
 
-What may be made is decided by `instantiate`.
+Settings that are impossible raise ValueError here. `instantiate` decides which classes a configuration may name.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from torch import nn
 from longlag import instantiate, memory
 from longlag.files import first_line
 from longlag.instantiate import build
-from longlag.lag_modes import Fixed
+from longlag.lag_modes import LagMode
 from longlag.measure.lags import default_lags
 from longlag.models.match_parameters import matched
 from longlag.models.network import Network
@@ -22,43 +22,46 @@ from longlag.tasks.task import Task
 
 
 def make_task(cfg: DictConfig) -> Task:
-    """The task, at `lag`."""
+    """The task, at the configured `lag`."""
     task: Task = build(cfg.task, instantiate.TASK)
     return task
 
 
 def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None) -> Network:
-    """The network: the core that `model` describes, `sizes` apart, between the task's encoder and head."""
+    """The network: the core that `model` describes, between the task's encoder and head. `sizes` override `model`."""
     return Network(task, partial(build, cfg.model, instantiate.CORE, **(sizes or {})))
 
 
 def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
-    """The widths that make `budget.parameters`; none where it is null. Raises ValueError where there are none."""
+    """The widths at which the network has `budget.parameters` parameters; empty if that is null.
+
+    Raises ValueError if no width fits.
+    """
     wanted = cfg.budget.parameters
     return {} if wanted is None else matched(lambda **sizes: make_network(cfg, task, sizes), cfg.model, wanted)
 
 
-def make_lag_mode(cfg: DictConfig, task: Task) -> Fixed:
-    """The lags of the training sequences."""
-    lags: Fixed = build(cfg.lag_mode, instantiate.LAG_MODE, task=task)
+def make_lag_mode(cfg: DictConfig, task: Task) -> LagMode:
+    """The lag mode, which chooses the lag of each training batch."""
+    lags: LagMode = build(cfg.lag_mode, instantiate.LAG_MODE, task=task)
     return lags
 
 
 def make_optimizer(cfg: DictConfig) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    """What makes the optimiser of given parameters. Raises ValueError where it does not take its settings."""
+    """A function that makes the optimiser for given parameters. Raises ValueError if its settings are invalid."""
     make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = build(cfg.optimizer, instantiate.OPTIMIZER)
     try:
-        make([nn.Parameter(torch.zeros(1))])
-    except Exception as error:  # whatever a value of the wrong kind may lead to
+        make([nn.Parameter(torch.zeros(1))])  # a trial with one dummy parameter
+    except Exception as error:  # a value of the wrong type may raise anything
         raise ValueError(f"the optimizer does not take these settings: {first_line(error)}") from error
     return make
 
 
 def lags_to_test(cfg: DictConfig, task: Task, network: Network) -> list[int]:
-    """`eval.lags` or the default ones.
+    """The lags to test at: `eval.lags`, or the default lags of the task.
 
-    Raises ValueError where the task has no such lag, or memory cannot hold a batch, of the training or of a test: now,
-    not after training.
+    Raises ValueError, before the training, if the task cannot be made at one of them, or if a batch of the training or
+    of a test does not fit in memory.
     """
     check_memory(network, task, cfg.batch_size, f"a batch of batch_size={cfg.batch_size} at lag={task.lag}")
     lags = list(cfg.eval.lags or default_lags(task))
@@ -69,7 +72,10 @@ def lags_to_test(cfg: DictConfig, task: Task, network: Network) -> list[int]:
 
 
 def check_memory(network: Network, task: Task, sequences: int, what: str) -> None:
-    """Raise ValueError where so many sequences cannot fit: their encoded inputs and the core's outputs, in float32."""
+    """Raise ValueError if a batch of `sequences` does not fit in memory; `what` names the batch in the message.
+
+    This is a lower bound: the encoded inputs and the outputs of the core, in float32 (4 bytes per number).
+    """
     needed = 4 * sequences * task.length * (network.encoder.size + network.head.in_features)
     if not memory.fits(needed):
         there = memory.in_words()

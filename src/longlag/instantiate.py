@@ -1,7 +1,7 @@
-"""The one door from configuration to Python objects: each place makes objects of its own kind and no others.
+"""The only module that makes Python objects from configuration: each place of it may name one kind of class only.
 
-Configuration and records are untrusted. A target names a class, never a function; its name is compared with the
-packages of its kind before anything is imported; its arguments are plain values.
+Configuration and records are untrusted. A `_target_` must name a class, never a function. Its name is compared with the
+allowed packages before anything is imported, and its arguments are plain values.
 """
 
 import inspect
@@ -16,23 +16,23 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from longlag.lag_modes import Fixed
+from longlag.lag_modes import LagMode
 from longlag.records.identity import where_it_is
 from longlag.tasks.task import Task
 
-USERS_OWN = "LONGLAG_ALLOW"  # environment variable: comma-separated packages of the user's own
+USERS_OWN = "LONGLAG_ALLOW"  # environment variable: the user's own packages that are allowed too, separated by commas
 TARGET, PARTIAL = "_target_", "_partial_"
-LONGEST = 200  # characters of a target
+LONGEST = 200  # largest number of characters of a target
 
 
 class Kind(NamedTuple):
-    """What one place of a configuration may describe.
+    """The kind of object that one place of a configuration may describe.
 
     Attributes:
-        name: in words.
-        base: the class that every class of this kind is a subclass of.
-        packages: where such a class may be named, and where it must have been defined.
-        partial: whether more arguments come later, as an optimiser's parameters do.
+        name: the kind in words, for error messages.
+        base: the common base class of all classes of this kind.
+        packages: the packages that a target may name; the class must also be defined in one of them.
+        partial: whether some arguments are added later, such as the parameters of an optimiser.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Kind(NamedTuple):
 
 CORE = Kind("a core", torch.nn.Module, ("longlag.models",))
 TASK = Kind("a task", Task, ("longlag.tasks",))
-LAG_MODE = Kind("a lag mode", Fixed, ("longlag.lag_modes",))
+LAG_MODE = Kind("a lag mode", LagMode, ("longlag.lag_modes",))
 OPTIMIZER = Kind("an optimiser", torch.optim.Optimizer, ("torch.optim",), partial=True)
 TRAINER = Kind("a trainer", pl.Trainer, ("pytorch_lightning.Trainer", "pytorch_lightning.trainer"))
 LOGGER = Kind("a logger", Logger, ("longlag.tracking.logger", "pytorch_lightning.loggers"))
@@ -53,15 +53,15 @@ def build(node: DictConfig, kind: Kind, **arguments: Any) -> Any:
     """Make the object that `node` describes: the class that `_target_` names, called with the other entries.
 
     Args:
-        node: names a class of this kind, or of a package of the user's own (see USERS_OWN).
-        kind: what the caller needs.
-        arguments: more of them, which go before those of `node`. They are handed over as they are.
+        node: the configuration; it names a class of this kind, which may be in a package of the user (see USERS_OWN).
+        kind: the kind of object that the caller needs.
+        arguments: further arguments, of any type. They override entries of `node` with the same name.
 
     Returns:
-        The object; of a kind that is partial, a `functools.partial` that makes it.
+        The object; if the kind is partial, a `functools.partial` that makes it.
 
     Raises:
-        ValueError: in one line, where the class is of another kind or does not exist, or an argument does not fit.
+        ValueError: in one line, if the class is of another kind or does not exist, or an argument does not fit.
     """
     is_one = isinstance(node, DictConfig)
     given: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if is_one else node
@@ -74,7 +74,7 @@ def build(node: DictConfig, kind: Kind, **arguments: Any) -> Any:
     _refuse_what_makes_objects(given, target)
     found, given = _class(target, kind), given | arguments
     try:
-        signature = inspect.signature(found)  # checked before the call, where a TypeError would be a bug
+        signature = inspect.signature(found)  # checked here: a TypeError inside the call is a bug and must show
         (signature.bind_partial if kind.partial else signature.bind)(**given)
     except TypeError as error:
         raise ValueError(f"{target}: {error}") from error
@@ -85,7 +85,7 @@ def build(node: DictConfig, kind: Kind, **arguments: Any) -> Any:
 
 
 def _refuse_what_makes_objects(value: Any, target: str) -> None:
-    """Raise ValueError at a key such as `_target_` or `_args_`, however deep: nothing is made inside an argument."""
+    """Raise ValueError at a key such as `_target_` or `_args_` at any depth: arguments must not make objects."""
     for key, child in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
         if isinstance(key, str) and key.startswith("_") and key.endswith("_"):
             raise ValueError(f"{TARGET} {target}: {key} is not allowed among its arguments")
@@ -93,7 +93,10 @@ def _refuse_what_makes_objects(value: Any, target: str) -> None:
 
 
 def _class(target: Any, kind: Kind) -> type:
-    """The class that `target` names. Nothing is imported whose name is not below the packages of the kind."""
+    """The class that `target` names. Nothing is imported from outside the allowed packages.
+
+    Raises ValueError if the name is not allowed, cannot be imported, or is not a concrete class of this kind.
+    """
     own = [name.strip() for name in os.environ.get(USERS_OWN, "").split(",") if name.strip()]
     packages = (*kind.packages, *own)
     parts = target.split(".") if isinstance(target, str) else []
@@ -108,13 +111,13 @@ def _class(target: Any, kind: Kind) -> type:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name, None)
-    except Exception as error:  # a module of the user's may raise anything
+    except Exception as error:  # importing a module of the user may raise anything
         raise ValueError(f"{TARGET} {target} cannot be imported: {type(error).__name__}: {error}") from error
     if found is None:
         raise ValueError(f"{TARGET} {target} cannot be imported: there is no {name} in {module}")
     if not (isinstance(found, type) and issubclass(found, kind.base) and not inspect.isabstract(found)):
         raise ValueError(f"{refusal}: it must be a class, not an abstract one, that derives from {kind.base.__name__}")
-    if not (_under(found.__module__, packages) and found.__qualname__ == name):
+    if not (_under(found.__module__, packages) and found.__qualname__ == name):  # an alias
         raise ValueError(f"{refusal}: it is {found.__qualname__} of {found.__module__}")
     return found
 

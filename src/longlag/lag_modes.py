@@ -1,6 +1,7 @@
-"""The lag of the training sequences: the task's own, drawn anew, or growing. Validation and test keep to `lag`."""
+"""Lag modes: the lag of the training sequences is fixed, random or growing. Validation and test always use `lag`."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -8,33 +9,33 @@ import numpy as np
 from longlag.tasks.task import Task
 
 
-class Fixed:
-    """Every batch at the task's lag.
+class LagMode(ABC):
+    """Chooses the lag of each training batch; a lag mode of your own defines `task_of`, and `heed` if it learns.
 
     Args:
-        task: what is trained.
+        task: the task to train on; its lag is the longest that a batch may have.
     """
 
     def __init__(self, task: Task):
         self.task = task.part("train")
-        self.growth = [{"batch": 0, "lag": task.lag}]  # from which batch on which lag; the record has it
+        self.growth = [{"batch": 0, "lag": task.lag}]  # each stage: first batch and its lag
         self._made = {task.lag: self.task}
 
     @property
     def lag(self) -> int:
-        """The largest lag that is trained now."""
+        """The largest lag of the current training batches."""
         return self.growth[-1]["lag"]
 
     def until(self, batches: int) -> list[dict[str, int]]:
-        """The growth within the first `batches` batches."""
+        """The stages of the growth that began within the first `batches` batches, for the record."""
         return [stage for stage in self.growth if stage["batch"] < batches]
 
+    @abstractmethod
     def task_of(self, batch: int, rng: np.random.Generator) -> Task:
-        """The task that global batch number `batch` is drawn from; `rng` is that batch's."""
-        return self.task
+        """The task, at the right lag, that makes global batch number `batch`; `rng` is the generator of that batch."""
 
-    def heed(self, step: int, accuracy: float) -> None:
-        """Hear the mean training accuracy of the steps before `step`, the same on every device."""
+    def heed(self, step: int, accuracy: float) -> None:  # noqa: B027  # most modes do not learn
+        """Take note of the mean training accuracy of the last steps before `step`; it is the same on every device."""
 
     def _at(self, lag: int) -> Task:
         if lag not in self._made:
@@ -42,18 +43,26 @@ class Fixed:
         return self._made[lag]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run has to know."""
+        """The state that a resumed run needs."""
         return {"growth": list(self.growth)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state."""
         self.growth = list(state["growth"])
 
 
-class Uniform(Fixed):
-    """Every batch at a lag of its own, uniform from the task's smallest to its own (Henaff, Szlam & LeCun 2016).
+class Fixed(LagMode):
+    """Every batch has the task's lag."""
 
-    Short lags give a gradient from the first step on, and what was learned at one lag must hold at every other.
+    def task_of(self, batch: int, rng: np.random.Generator) -> Task:
+        """The task itself."""
+        return self.task
+
+
+class Uniform(LagMode):
+    """Every batch has a lag drawn uniformly from the task's smallest lag to its own (Henaff, Szlam & LeCun 2016).
+
+    Short lags give a gradient from the first step on, and a solution found at one lag must also work at all others.
     """
 
     def task_of(self, batch: int, rng: np.random.Generator) -> Task:
@@ -61,20 +70,20 @@ class Uniform(Fixed):
         return self._at(int(rng.integers(self.task.min_lag, self.task.lag, endpoint=True)))
 
 
-class Curriculum(Fixed):
-    """Starts short; the lag is multiplied whenever the running training accuracy reaches a threshold.
+class Curriculum(LagMode):
+    """Starts at a short lag and multiplies it whenever the running training accuracy reaches a threshold.
 
-    The running accuracy is the mean over the `log_every_n_steps` steps that are logged together. A new lag holds from
-    the batch after next on: the next one is already made when the accuracy is known.
+    The running accuracy is the mean over the `log_every_n_steps` steps that are logged together. A new lag applies from
+    the batch after next, because the next batch is already made when the accuracy is known.
 
     Args:
-        task: what is trained; its lag is where the growth ends.
-        first: the lag to start at; null: the task's smallest.
-        factor: what the lag is multiplied by, above 1; it grows by a step at least.
-        threshold: the accuracy at which it grows, above 0, at most 1.
+        task: the task to train on; the growth ends at its lag.
+        first: the lag to start at; None: the task's smallest lag.
+        factor: the factor by which the lag grows, above 1; the lag grows by at least one step.
+        threshold: the accuracy at which the lag grows, above 0 and at most 1.
 
     Raises:
-        ValueError: where an argument is out of its range.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(self, task: Task, first: int | None = None, factor: float = 1.2, threshold: float = 0.98):
@@ -90,12 +99,12 @@ class Curriculum(Fixed):
         self.growth = [{"batch": 0, "lag": first}]
 
     def task_of(self, batch: int, rng: np.random.Generator) -> Task:
-        """The task at the lag that holds at that batch."""
+        """The task at the lag of the last stage that began at or before this batch."""
         return self._at([stage["lag"] for stage in self.growth if stage["batch"] <= batch][-1])
 
     def heed(self, step: int, accuracy: float) -> None:
-        """Grow where the accuracy is good enough, and is not of the lag before."""
-        heard = step > self.growth[-1]["batch"]
+        """Grow if the accuracy reaches the threshold and was measured, at least in part, at the current lag."""
+        heard = step > self.growth[-1]["batch"]  # else the current lag has not been trained on yet
         if heard and accuracy >= self.threshold and self.lag < self.task.lag:
             longer = max(self.lag + 1, math.floor(self.lag * self.factor))
             self.growth.append({"batch": step + 1, "lag": min(longer, self.task.lag)})

@@ -1,4 +1,4 @@
-"""The LightningModule: one step, what is logged, the optimiser."""
+"""The LightningModule: training and validation steps, logging, optimiser and learning-rate schedule."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from longlag.lag_modes import Fixed
+from longlag.lag_modes import Fixed, LagMode
 from longlag.models.network import Network
 from longlag.tasks.task import Batch, Task
 from longlag.training import processes
@@ -22,16 +22,16 @@ class Diverged(FloatingPointError):
 class Learner(pl.LightningModule):
     """Trains a network on a task.
 
-    Logged: `train/*`, means over `log_every_n_steps` steps, with `train/gradient_norm` before clipping and
-    `train/lr` and `train/lag`; `val/*`, means over the fixed validation sequences.
+    It logs `train/*`, means over `log_every_n_steps` steps, together with `train/gradient_norm` (before clipping),
+    `train/lr` and `train/lag`; and `val/*`, means over the fixed validation sequences.
 
     Args:
-        network: encoder, core, head.
-        task: scores what the network produces.
-        make_optimizer: given the parameters, makes the optimiser.
-        schedule: `constant` or `cosine`.
-        warmup_steps: steps over which the learning rate rises.
-        lags: hears the training accuracy, and may make the training sequences longer.
+        network: encoder, core and head.
+        task: computes the loss and the other measures from the outputs of the network.
+        make_optimizer: makes the optimiser for given parameters.
+        schedule: learning-rate schedule, `constant` or `cosine`.
+        warmup_steps: steps over which the learning rate rises linearly.
+        lags: the lags of the training sequences; a curriculum lengthens them depending on the training accuracy.
 
     Raises:
         Diverged: while training, when the loss is no longer finite.
@@ -44,21 +44,21 @@ class Learner(pl.LightningModule):
         make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         schedule: str = "constant",
         warmup_steps: int = 0,
-        lags: Fixed | None = None,
+        lags: LagMode | None = None,
     ):
         super().__init__()
         self.network, self.task, self.make_optimizer = network, task, make_optimizer
         self.schedule, self.warmup_steps = schedule, warmup_steps
         self.lags = lags or Fixed(task)
         self.validation = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in task.measures})
-        self.rate = 0.0  # of the last step
-        self.recent: list[dict[str, Tensor]] = []  # a step each, since the last logging
+        self.rate = 0.0  # learning rate of the last step
+        self.recent: list[dict[str, Tensor]] = []  # the measures of each step since metrics were last logged
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Mean loss over the scored steps."""
+        """The mean loss over the batch and its scored steps."""
         measures = self.task.measure(self.network(batch.inputs, batch.steps), batch)
         means = {name: values.mean() for name, values in measures.items()}
-        self.recent.append({name: mean.detach() for name, mean in means.items()})
+        self.recent.append({name: mean.detach() for name, mean in means.items()})  # .item() would wait for the GPU
         return means["loss"]
 
     def configure_gradient_clipping(
@@ -67,13 +67,13 @@ class Learner(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of the whole gradient, and keep what it was."""
+        """Clip the 2-norm of the gradient over all parameters, and keep the norm before clipping for the log."""
         norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
         self.recent[-1]["gradient_norm"] = norm
         self.rate = optimizer.param_groups[0]["lr"]
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Log every `log_every_n_steps` steps: a call of `self.log` costs as much as a short step."""
+        """Log every `log_every_n_steps` steps only, because a call of `self.log` costs as much as a short step."""
         if self.global_step % self.trainer.log_every_n_steps:
             return
         means = {
@@ -86,13 +86,13 @@ class Learner(pl.LightningModule):
         self.lags.heed(self.global_step, means["accuracy"].item())
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Add a batch to the means."""
+        """Add the measures of a validation batch to the running means."""
         measures = self.task.measure(self.network(batch.inputs, batch.steps), batch)
         for name, values in measures.items():
             self.validation[name].update(values)  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means, over all devices."""
+        """Log the means over all validation sequences and all devices."""
         means: dict[str, Tensor] = {}
         for name, metric in self.validation.items():
             means[name] = metric.compute()  # type: ignore[operator]
@@ -111,17 +111,17 @@ class Learner(pl.LightningModule):
         self.log_dict({**named, "step": float(self.global_step)})  # Lightning's name for the x axis
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """How far the training lag has grown is part of the state, and so is what has not been logged yet."""
+        """Add the state of the training lags, and the measures that are not logged yet, those of each rank."""
         recent = [{name: value.cpu() for name, value in step.items()} for step in self.recent]
         checkpoint |= {"lags": self.lags.state_dict(), "recent": processes.gathered(recent)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on at that lag."""
+        """Restore the training lags and the measures that were not logged yet."""
         self.lags.load_state_dict(checkpoint["lags"])
         self.recent = processes.own(checkpoint["recent"], self.global_rank)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser and its schedule, a step at a time."""
+        """The optimiser and its learning-rate schedule, which advances once per step."""
         optimizer = self.make_optimizer(self.network.parameters())
         steps = self.trainer.max_steps
         factor = lambda step: rate_factor(step, steps, self.schedule, self.warmup_steps)  # noqa: E731
@@ -130,7 +130,10 @@ class Learner(pl.LightningModule):
 
 
 def rate_factor(step: int, steps: int, schedule: str, warmup_steps: int) -> float:
-    """What the learning rate is multiplied by at `step` of `steps`: a linear rise, then constant or half a cosine."""
+    """The factor on the learning rate at `step` of `steps`: linear warm-up, then constant or cosine decay.
+
+    The cosine decay is (1 + cos(π p)) / 2, where p is the fraction done of the steps after the warm-up; it ends at 0.
+    """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     if schedule == "constant":
