@@ -1,8 +1,9 @@
-"""How fast the cells from scratch are beside torch's: python benchmarks/cells.py [--save FILE.json].
+"""Speed and memory of the from-scratch cells relative to torch's: python benchmarks/cells.py [--save FILE.json].
 
-Forward and backward over 1020 steps, one thread, in float32 on the CPU. All models of a table take turns in one process
-for each allocator, and the figure is the median of the ratios of a turn, since the times themselves drift with the
-machine. Peak memory is what a step adds to what the process held before it, in a process of its own for each model.
+One measurement is a forward and a backward pass over 1020 time steps, in float32 on one CPU thread. Each allocator has
+its own process, in which all models take turns. The result is the median of the ratios of times from the same turn,
+because the times themselves drift with the load of the machine. Peak memory is what one pass adds to the memory of the
+process; each model is measured in a process of its own.
 """
 
 import argparse
@@ -30,14 +31,20 @@ from longlag.models.lstm_scratch import LSTMScratch
 from longlag.models.rnn_scratch import RNNScratch
 from longlag.training import malloc
 
-TIME, INPUT = 1020, 10
+TIME, INPUT = 1020, 10  # time steps of a sequence, width of the inputs
 SMALL, LARGE = (32, 64), (128, 128)  # batch, hidden
-REPETITIONS = {SMALL: 9, LARGE: 5}
+REPETITIONS = {SMALL: 9, LARGE: 5}  # counted turns
 ALLOCATORS = ("stock", "tuned")
 
 
 class Ratio(NamedTuple):
-    """A model against another: how many times as fast, or what share of the memory; with the issue's floor and aim."""
+    """A comparison of two models: the ratio of their speeds, or of their peak memories.
+
+    Attributes:
+        size: batch size and hidden size.
+        model, against: names in MODELS; `against` is the reference.
+        floor, aim: by allocator, the ratio that is required and the ratio that is aimed at.
+    """
 
     size: tuple[int, int]
     model: str
@@ -63,7 +70,7 @@ MEMORY = [
 
 
 class CellLoop(nn.LSTMCell):
-    """The loop anyone would write."""
+    """`nn.LSTMCell` in a Python loop over the time steps, the straightforward way to write an LSTM."""
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """(batch, time, input) -> (batch, time, hidden)."""
@@ -88,14 +95,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 @cache
 def made(model: str, batch: int, hidden: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """The model, its input and the gradient of its output."""
+    """The model, its input (batch, time, input) and the gradient of its outputs (batch, time, hidden)."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     return MODELS[model](INPUT, hidden), torch.randn(batch, TIME, INPUT), torch.randn(batch, TIME, hidden)
 
 
 def seconds(model: str, batch: int, hidden: int) -> float:
-    """Of a step."""
+    """Wall seconds of one forward and backward pass."""
     core, x, gradient = made(model, batch, hidden)
     started = time.perf_counter()
     outputs = core(x)
@@ -104,9 +111,9 @@ def seconds(model: str, batch: int, hidden: int) -> float:
 
 
 def peak_bytes(model: str, batch: int, hidden: int) -> int:
-    """What a step adds to the memory of the process."""
+    """Bytes that one forward and backward pass adds to the peak memory of the process."""
     core, x, _ = made(model, batch, hidden)
-    outputs = core(x[:1, :8])  # libraries set themselves up
+    outputs = core(x[:1, :8])  # a short pass first, in which libraries allocate their own memory
     (outputs if isinstance(outputs, Tensor) else outputs[0]).sum().backward()
     watch_memory(torch.device("cpu"))
     before = peak_memory_bytes(torch.device("cpu"))
@@ -115,12 +122,12 @@ def peak_bytes(model: str, batch: int, hidden: int) -> int:
 
 
 def process(allocator: str) -> ProcessPoolExecutor:
-    """One that measures, with an allocator of its own."""
+    """A worker process that measures with the given allocator."""
     return ProcessPoolExecutor(1, get_context("spawn"), initializer=malloc.use, initargs=(allocator,))
 
 
 def all_seconds(size: tuple[int, int]) -> dict[tuple[str, str], list[float]]:
-    """Seconds of each model with each allocator, in turns; the first turn is not counted."""
+    """Seconds of each model with each allocator, one value per turn; the first turn is a warm-up and not counted."""
     wanted = sorted({name for ratio in SPEED if ratio.size == size for name in (ratio.model, ratio.against)})
     found: dict[tuple[str, str], list[float]] = {(name, which): [] for name in wanted for which in ALLOCATORS}
     with process("stock") as stock, process("tuned") as tuned:
@@ -133,20 +140,20 @@ def all_seconds(size: tuple[int, int]) -> dict[tuple[str, str], list[float]]:
 
 
 def spread(over: list[float], under: list[float]) -> dict[str, float]:
-    """Median, least and greatest of the ratios."""
+    """Median, minimum and maximum of the ratios `over / under`."""
     ratios = [a / b for a, b in zip(over, under, strict=True)]
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
 def row(ratio: Ratio, allocator: str, **found: Any) -> dict[str, Any]:
-    """For the JSON."""
+    """One comparison as an entry of the JSON file."""
     named = {"batch": ratio.size[0], "hidden": ratio.size[1], "allocator": allocator, "model": ratio.model}
     bounds = {"floor": ratio.floor.get(allocator), "aim": ratio.aim.get(allocator)}
     return named | {"against": ratio.against} | found | bounds
 
 
 def measured() -> dict[str, list[dict[str, Any]]]:
-    """All of it."""
+    """All comparisons: speed, the speed-up by the tuned allocator, and peak memory."""
     times = {size: all_seconds(size) for size in REPETITIONS}
     speed = [
         row(
@@ -168,7 +175,7 @@ def measured() -> dict[str, list[dict[str, Any]]]:
 
 
 def memory(ratio: Ratio) -> dict[str, Any]:
-    """Peak memory of a model and its share of the other's."""
+    """Peak memory of a model in bytes, and its ratio to that of the reference model."""
     found = []
     for name in (ratio.model, ratio.against):
         with process("stock") as alone:
@@ -177,7 +184,7 @@ def memory(ratio: Ratio) -> dict[str, Any]:
 
 
 def show(result: dict[str, list[dict[str, Any]]]) -> None:
-    """The tables, for the terminal."""
+    """Print the results as tables."""
     for title, rows in result.items():
         columns = [name for name in rows[0] if name not in ("bytes", "floor", "aim")]
         table = Table(*columns, "floor", "aim", title=title.replace("_", " "))
@@ -187,14 +194,14 @@ def show(result: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def in_words(value: Any) -> str:
-    """A cell of a table."""
+    """A value as the text of a table entry."""
     if isinstance(value, dict):
         return f"{value['median']:.2f}  ({value['min']:.2f} to {value['max']:.2f})"
     return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
-    """Measure, show, save."""
+    """Measure, print the tables, and save the results if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()

@@ -1,7 +1,8 @@
-"""What a sweep costs: python benchmarks/sweep.py [--save FILE.json] [--pairs 1].
+"""The cost of a sweep: python benchmarks/sweep.py [--save FILE.json] [--pairs 1].
 
-The wall time of `train.py -m` over eight cells of ten seconds or more: side by side in worker processes over one after
-another, in alternation. And the time that a worker's second and later cells take beyond their training and testing.
+It measures the wall time of `train.py -m` with eight runs of ten seconds or more: side by side in worker processes,
+divided by the time of the same runs one after another; both kinds of sweep alternate. It also measures the overhead of
+a run: the time that the later runs of a worker take beyond their training and testing.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from longlag.files import write_text
 TRAIN = Path(__file__).parents[1] / "train.py"
 CELLS = ["model=lstm", "lag=100", "seed=range(8)", "max_steps=700", "task.solved_at=null"]
 TINY = ["model=lstm", "lag=10", "max_steps=1", "validation.sequences=16", "eval.sequences=16", "eval.lags=[10]"]
-MANY = 9  # tiny cells
+MANY = 9  # tiny runs in the measurement of the overhead
 FIGURES = (
     *("seconds_of_a_cell", "in_process_seconds", "processes_seconds"),
     *("processes_over_in_process", "fixed_seconds_of_a_cell"),
@@ -32,7 +33,7 @@ FIGURES = (
 
 
 def seconds(*arguments: str) -> tuple[float, list[dict[str, Any]]]:
-    """Wall time of a sweep, and its records."""
+    """Wall seconds of a sweep, and its records."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(TRAIN), "-m", *arguments, "logger=csv", f"hydra.sweep.dir={folder}"]
         started = time.monotonic()
@@ -42,7 +43,7 @@ def seconds(*arguments: str) -> tuple[float, list[dict[str, Any]]]:
 
 
 def side_by_side(pairs: int) -> dict[str, Any]:
-    """Wall times of both launchers and their ratios."""
+    """Wall seconds of sweeps with both launchers, and the ratios of pairs."""
     alone, together = [], []
     for _ in range(pairs):
         wall, records = seconds(*CELLS)
@@ -59,8 +60,9 @@ def side_by_side(pairs: int) -> dict[str, Any]:
 
 
 def fixed_cost() -> float:
-    """Seconds that a worker's later cells take beyond training and testing."""
+    """Overhead in seconds: the time that a later run of a worker takes beyond its training and testing."""
     launcher = ["hydra/launcher=processes", "hydra.launcher.workers=1"]
+    # The difference between a sweep of MANY runs and a sweep of one cancels the start of the command and the worker.
     first, _ = seconds(*TINY, "seed=0", *launcher)
     all_of_them, records = seconds(*TINY, f"seed=range({MANY})", *launcher)
     busy = statistics.median(record["cost"]["seconds"] + record["cost"]["test_seconds"] for record in records)
@@ -68,7 +70,7 @@ def fixed_cost() -> float:
 
 
 def main() -> None:
-    """Measure, show, save."""
+    """Measure, print the table, and save the results if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", type=Path, help="write the figures to this JSON file")
     parser.add_argument("--pairs", type=int, default=1, help="sweeps of each kind, in alternation")

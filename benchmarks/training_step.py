@@ -1,9 +1,9 @@
-"""What our training costs beside a plain loop: python benchmarks/training_step.py [--save FILE.json] [KEY=VALUE …].
+"""The overhead of our training over a plain loop: python benchmarks/training_step.py [--save FILE.json] [KEY=VALUE …].
 
-Both sides train the same network on the same task with the same optimiser and clipping, and make their batches along
-the way. Ours goes through Lightning with logging and the progress callback on; the other is written out by hand below.
-They alternate in one process, and the figure is the median of the ratios, since the times themselves drift with the
-machine. KEY=VALUE are settings as in train.py, such as model=gru or runtime.threads=2.
+Both train the same network on the same task with the same optimiser and gradient clipping, and both make their batches
+during the training. Ours uses Lightning with logging and the progress callback; the plain loop is written out below.
+They alternate in one process. The result is the median of the time ratios, because the times themselves drift with the
+load of the machine. KEY=VALUE are settings as in train.py, such as model=gru or runtime.threads=2.
 """
 
 import argparse
@@ -34,19 +34,19 @@ from longlag.training.callbacks import ShowProgress
 from longlag.training.learner import Learner
 from longlag.training.trainer import make_trainer, quietly
 
-STEPS = {100: 120, 1000: 20}  # lag: steps in a block, about two seconds of them
-UNCOUNTED = 5  # first steps of a block
-REPETITIONS = 7
+STEPS = {100: 120, 1000: 20}  # lag: optimiser steps of one measurement, which then takes about two seconds
+UNCOUNTED = 5  # warm-up steps at the start of each measurement
+REPETITIONS = 7  # measurements of each kind
 
 
 class Clock(pl.Callback):
-    """Seconds per step of a fit, its first steps not counted."""
+    """Measures the wall seconds per step of a fit, without its warm-up steps."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Note the time."""
+        """Note the time at the end of each step."""
         self.ends.append(time.perf_counter())
 
     @property
@@ -57,7 +57,7 @@ class Clock(pl.Callback):
 
 
 def our_step(cfg: DictConfig, folder: Path) -> float:
-    """Seconds per step of our training."""
+    """Wall seconds per step of our training."""
     task = make_task(cfg)
     learner = Learner(make_network(cfg, task), task, build(cfg.optimizer, instantiate.OPTIMIZER))
     clock = Clock()
@@ -69,7 +69,7 @@ def our_step(cfg: DictConfig, folder: Path) -> float:
 
 
 def plain_step(cfg: DictConfig) -> float:
-    """Seconds per step of the loop anyone would write."""
+    """Wall seconds per step of a plain training loop in PyTorch."""
     task = make_task(cfg)
     network = make_network(cfg, task).train()
     optimizer = build(cfg.optimizer, instantiate.OPTIMIZER)(network.parameters())
@@ -87,7 +87,7 @@ def plain_step(cfg: DictConfig) -> float:
 
 
 def batch_making(cfg: DictConfig) -> float:
-    """Seconds to make a batch."""
+    """Wall seconds to make one batch."""
     task = make_task(cfg)
     started = time.perf_counter()
     for step in range(cfg.max_steps):
@@ -96,9 +96,9 @@ def batch_making(cfg: DictConfig) -> float:
 
 
 def compare(lag: int, overrides: list[str]) -> dict[str, Any]:
-    """The ratios at one lag."""
+    """The time of our step relative to the plain step, at one lag."""
     cfg = composed([*overrides, f"lag={lag}", f"max_steps={STEPS[lag]}", "trainer=cpu", "logger=csv"])
-    OmegaConf.update(cfg, "trainer.limit_val_batches", 0, force_add=True)  # which no run may have
+    OmegaConf.update(cfg, "trainer.limit_val_batches", 0, force_add=True)  # not allowed in a run
     plain, ours = [], []
     for _ in range(REPETITIONS):
         plain.append(plain_step(cfg))
@@ -112,7 +112,7 @@ def compare(lag: int, overrides: list[str]) -> dict[str, Any]:
 
 
 def batch_share(task: str, overrides: list[str]) -> dict[str, Any]:
-    """What making a batch of a task costs beside the plain step, at the longest lag."""
+    """The time to make a batch of a task relative to the plain step, at the longest lag."""
     cfg = composed([f"task={task}", *overrides, f"lag={max(STEPS)}", f"max_steps={2 * UNCOUNTED}"])
     shares = [batch_making(cfg) / plain_step(cfg) for _ in range(REPETITIONS)]
     return {"task": task, "lag": max(STEPS), "batch_over_plain": spread(shares)}
@@ -128,17 +128,17 @@ def composed(overrides: list[str]) -> DictConfig:
 
 
 def spread(ratios: list[float]) -> dict[str, float]:
-    """Median, least and greatest."""
+    """Median, minimum and maximum."""
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
 def in_words(ratios: dict[str, float]) -> str:
-    """A spread, for the table."""
+    """A spread as the text of a table entry."""
     return f"{ratios['median']:.4f}  ({ratios['min']:.4f} to {ratios['max']:.4f})"
 
 
 def main() -> None:
-    """Measure, show, save."""
+    """Measure, print the tables, and save the results if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", type=Path, help="write the figures to this JSON file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")

@@ -1,4 +1,4 @@
-"""Test the saved weights of a run at other lags: see `longlag.commands.evaluate`, or --help."""
+"""Test the saved weights of a run at other lags. See `longlag.commands.evaluate` or --help."""
 
 from longlag.commands.evaluate import command
 

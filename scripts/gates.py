@@ -1,4 +1,4 @@
-"""What the gates of a trained LSTM or GRU do: see `longlag.commands.gates`, or --help."""
+"""Show how the gates of a trained LSTM or GRU behave. See `longlag.commands.gates` or --help."""
 
 from longlag.commands.gates import command
 

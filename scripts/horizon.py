@@ -1,4 +1,4 @@
-"""How far back a model can learn to remember: see `longlag.commands.horizon`, or --help."""
+"""Search for the memory horizon of a model. See `longlag.commands.horizon` or --help."""
 
 from longlag.commands.horizon import command
 

@@ -1,4 +1,4 @@
-"""The report of a set of runs: see `longlag.commands.report`, or --help."""
+"""Write the report of a set of runs. See `longlag.commands.report` or --help."""
 
 from longlag.commands.report import command
 

@@ -1,4 +1,4 @@
-"""The table of a set of runs: see `longlag.commands.table`, or --help."""
+"""Print the table of a set of runs. See `longlag.commands.table` or --help."""
 
 from longlag.commands.table import command
 

@@ -1,4 +1,4 @@
-"""Published values beside ours: see `longlag.commands.verify`, or --help."""
+"""Compare our results with published values. See `longlag.commands.verify` or --help."""
 
 from longlag.commands.verify import command
 

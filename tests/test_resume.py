@@ -85,7 +85,7 @@ def test_a_wider_grid_reuses_cells_wherever_they_stand(folder: Path):
     before = files(folder)
     code, said = train(folder, "resume=sweep", "seed=2,1,0")
     assert code == 0
-    assert "[1 of 1 cells]" in said
+    assert "[1 of 1 runs]" in said
     assert set(cells(folder / "sweep")) == {"of yesterday", CELLS[1], "0_lstm_copy_lag6_seed2"}
     assert before.items() <= files(folder).items()
     assert "3 of 3 runs have ended" in train(folder, "resume=sweep")[1]

@@ -1,7 +1,7 @@
-"""Keep the records of a set of runs, small enough for a repository: python tools/keep.py FOLDER TO.
+"""Copy the records of a set of runs in a compact form, to commit them: python tools/keep.py FOLDER TO.
 
-Of each record.json below FOLDER a copy goes to TO, under the same name relative to FOLDER: without the figures that no
-table and no picture shows, and of the gradient the first and the last measurement alone.
+Each record.json below FOLDER is copied to the same relative path below TO, without the values that no table and no plot
+shows. Of the gradient over distance only the first and the last measurement are kept.
 """
 
 import sys
@@ -12,7 +12,7 @@ from longlag.report.compact import keep_all
 
 
 def main(arguments: list[str]) -> None:
-    """Copy."""
+    """Copy the records of the folder `arguments[0]` to the folder `arguments[1]`."""
     if len(arguments) != 2 or arguments[0].startswith("-"):
         sys.exit("usage: python tools/keep.py FOLDER TO")
     source, target = map(Path, arguments)

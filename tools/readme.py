@@ -1,7 +1,7 @@
-"""The figures of README.md and docs/why.md, from the records: python tools/readme.py [--check].
+"""Update the tables and the plot of README.md and docs/why.md from the records: python tools/readme.py [--check].
 
-Writes docs/gap.png and what stands between their <!-- NAME --> marks, from docs/results/NAME. --check changes nothing
-and fails where they disagree.
+It writes docs/gap.png, and the text between the <!-- NAME --> marks of a page from docs/results/NAME. With --check it
+changes nothing, and fails if a page disagrees with the records.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 from longlag.report import comparison, figures, pivot, table
-from longlag.report.groups import cells, find
+from longlag.report.groups import find, groups
 from longlag.sweeps.horizon import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -20,22 +20,22 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def gap() -> str:
-    """Accuracy by the lag trained and tested at."""
+    """The table of test accuracy by lag, each network tested at the lag it was trained at."""
     return table.by_lag(find([RESULTS / "gap"]))
 
 
 def horizon() -> str:
-    """The memory horizons."""
+    """The table of memory horizons."""
     return markdown(json.loads((RESULTS / "horizon" / "horizon.json").read_text(encoding="utf-8")))
 
 
 def why() -> str:
-    """Initialisation against clipping and the lag of training."""
+    """The table of accuracy and solved runs by model and initialisation (rows), lag mode and clipping (columns)."""
     runs = find([RESULTS / "why"])
     return pivot.markdown(pivot.pivot(runs, ["model", "model.init"], ["lag_mode", "trainer.gradient_clip_val"]))
 
 
-BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {  # and the page that each stands in
+BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {  # name: (the page it is in, the function that writes it)
     "gap": ("README.md", gap),
     "horizon": ("README.md", horizon),
     "why": ("docs/why.md", why),
@@ -43,7 +43,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {  # and the page that each s
 
 
 def rewritten(text: str, name: str, block: str) -> str:
-    """A page with a block between its marks. Raises ValueError where they are missing."""
+    """The text of a page with a new block between its marks. Raises ValueError if the marks are missing."""
     opening, closing = f"<!-- {name}: written by tools/readme.py from docs/results/{name} -->", f"<!-- /{name} -->"
     before, begun, rest = text.partition(opening)
     _, ended, after = rest.partition(closing)
@@ -53,7 +53,7 @@ def rewritten(text: str, name: str, block: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write, or check."""
+    """Write the pages and the plot; with --check, only compare the pages."""
     if arguments not in ([], ["--check"]):
         sys.exit("usage: python tools/readme.py [--check]")
     for name, (page, block) in BLOCKS.items():
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
         if wanted != text:
             write_text(ROOT / page, wanted)
     if not arguments:
-        figures.save(comparison.gap(cells(find([RESULTS / "gap"]))), ROOT / "docs" / "gap.png")
+        figures.save(comparison.gap(groups(find([RESULTS / "gap"]))), ROOT / "docs" / "gap.png")
 
 
 if __name__ == "__main__":

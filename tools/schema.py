@@ -1,4 +1,4 @@
-"""Write docs/record.schema.json, the JSON schema of record.json, from its type: python tools/schema.py."""
+"""Write docs/record.schema.json, the JSON schema of record.json, from its Python type: python tools/schema.py."""
 
 import json
 from pathlib import Path

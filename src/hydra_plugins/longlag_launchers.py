@@ -4,15 +4,15 @@ from longlag.sweeps import clusters, launcher, workers
 
 
 class InProcess(launcher.InProcess):
-    """The cells of a sweep one after another."""
+    """The runs of a sweep one after another."""
 
 
 class Processes(workers.Processes):
-    """The cells of a sweep side by side, in worker processes."""
+    """The runs of a sweep side by side, in worker processes."""
 
 
 class SubmititSlurm(clusters.SubmititSlurm):
-    """The cells of a sweep as jobs of Slurm."""
+    """The runs of a sweep as jobs of Slurm."""
 
 
 class SubmititLocal(clusters.SubmititLocal):
@@ -20,4 +20,4 @@ class SubmititLocal(clusters.SubmititLocal):
 
 
 class Ray(clusters.Ray):
-    """The cells of a sweep as tasks of Ray."""
+    """The runs of a sweep as tasks of Ray."""

@@ -1,4 +1,4 @@
-"""longlag: how far back can a sequence model remember, and why."""
+"""longlag: a benchmark of how far back a sequence model can remember, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def load(folder: str | Path) -> TrainedRun:
     """The trained network, its task and its record, from a run's folder.
 
-    Raises FileNotFoundError where the folder holds no finished run.
+    Raises FileNotFoundError if the folder holds no run, or the run has no weights.
     """
     from longlag.run import load as load_run  # torch is imported only when something is loaded
 

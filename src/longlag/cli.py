@@ -1,4 +1,4 @@
-"""The command `longlag`, and `python train.py`: what it is called with goes to `longlag.commands`."""
+"""Entry point of the command `longlag` and of `python train.py`; the command itself is in `longlag.commands`."""
 
 from longlag.commands.train import main
 

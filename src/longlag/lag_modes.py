@@ -10,7 +10,9 @@ from longlag.tasks.task import Task
 
 
 class LagMode(ABC):
-    """Chooses the lag of each training batch; a lag mode of your own defines `task_of`, and `heed` if it learns.
+    """Base class of the lag modes, which choose the lag of each training batch.
+
+    A lag mode of your own defines `task_of`, and also `heed` if its lags depend on the training accuracy.
 
     Args:
         task: the task to train on; its lag is the longest that a batch may have.
@@ -34,7 +36,7 @@ class LagMode(ABC):
     def task_of(self, batch: int, rng: np.random.Generator) -> Task:
         """The task, at the right lag, that makes global batch number `batch`; `rng` is the generator of that batch."""
 
-    def heed(self, step: int, accuracy: float) -> None:  # noqa: B027  # most modes do not learn
+    def heed(self, step: int, accuracy: float) -> None:  # noqa: B027  # most modes ignore the accuracy
         """Take note of the mean training accuracy of the last steps before `step`; it is the same on every device."""
 
     def _at(self, lag: int) -> Task:
@@ -55,7 +57,7 @@ class Fixed(LagMode):
     """Every batch has the task's lag."""
 
     def task_of(self, batch: int, rng: np.random.Generator) -> Task:
-        """The task itself."""
+        """The task at its own lag."""
         return self.task
 
 

@@ -1,25 +1,25 @@
-"""What cannot fit in the memory of this machine, so that it is refused before it is tried. Needs no torch."""
+"""The memory of this machine, to refuse early what cannot fit in it. Does not import torch."""
 
 import os
 
 
 def physical() -> int:
-    """Bytes of memory of this machine; on a GPU there is less."""
+    """Physical memory of this machine in bytes. A GPU usually has less."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def fits(size: float) -> bool:
-    """Whether so many bytes could fit if nothing else were there."""
+    """Whether `size` bytes could fit if the memory were empty."""
     return size <= physical()
 
 
 def in_words(size: float | None = None) -> str:
-    """Bytes in words; without any, all the memory there is."""
+    """`size` bytes as text in GiB; without `size`, the whole memory of this machine."""
     return f"{(physical() if size is None else size) / 2**30:.3g} GiB"
 
 
 def refused(error: BaseException) -> bool:
-    """Whether an error says that memory was asked for and not given: by Python, numpy or torch, on a CPU or a GPU."""
+    """Whether an error of Python, numpy or torch means out of memory, on the CPU or on a GPU."""
     said = str(error)
     by_torch = any(
         words in said for words in ("allocate memory", "out of memory", "Storage size calculation overflowed")

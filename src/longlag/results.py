@@ -1,4 +1,4 @@
-"""What the record of a run says: of what it was asked for, of its training, and of the files beside it."""
+"""The parts of a run's record: the settings and data, the results of the training, and the files beside the record."""
 
 import hashlib
 from pathlib import Path
@@ -20,9 +20,9 @@ from longlag.training.callbacks import ProbeGradients, Watch
 
 
 def new_record(plan: RunPlan, task: Task) -> Record:
-    """The record of a run that is about to begin, or to go on.
+    """The record of a run that is about to start or to resume.
 
-    Raises ValueError where it was begun with other data than the task has now.
+    Raises ValueError if a resumed run was started with other data than the task has now.
     """
     record = records.new(plain(plan.cfg), plan.model, plan.task)
     record["data"], record["command"] = task.provenance, plan.command
@@ -34,28 +34,28 @@ def new_record(plan: RunPlan, task: Task) -> Record:
 
 
 def check_data(record: Record, task: Task, folder: Path) -> None:
-    """Raise ValueError where a run was trained on other data than the task has now."""
+    """Raise ValueError if a run was trained on other data than the task has now."""
     trained_on, found = record["data"].get("sha256"), task.provenance.get("sha256")
     if trained_on != found:
         raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
 
 
 def check_artifacts(record: Record, folder: Path) -> None:
-    """Raise ValueError where the weights are not those that the run left; records before schema 2 do not say."""
+    """Raise ValueError if the weights are not those that the run wrote. Records before schema 2 hold no checksum."""
     for one in record["artifacts"]:
         if one["file"] == records.WEIGHTS and one != artifact(folder / records.WEIGHTS):
             raise ValueError(f"{folder / records.WEIGHTS} is not the file that this run wrote: its sha256 differs")
 
 
 def artifact(path: Path) -> Artifact:
-    """What the record says of a file beside it. Raises FileNotFoundError without one."""
+    """The record's entry for a file: its name and SHA-256. Raises FileNotFoundError if there is no such file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} has no {path.name}")
     return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def outcome(watch: Watch, cfg: DictConfig) -> Any:
-    """How it learned, whether it was solved and what that took, as the record has it."""
+    """The results of the training for the record: learning curve, how it ended, and what it took to solve the task."""
     steps = watch.steps_to_solve if watch.solved else None
     return {
         "learning_curve": watch.curve,
@@ -68,7 +68,7 @@ def outcome(watch: Watch, cfg: DictConfig) -> Any:
 
 
 def gradients(probe: ProbeGradients) -> Any:
-    """The gradient over distance at every step it was measured at, as the record has it."""
+    """The gradient over distance for the record, at every training step at which it was measured."""
     return {
         "gradient": [point for profile in probe.profiles for point in profile.points],
         "gradient_scalars": [profile.scalars for profile in probe.profiles],
@@ -76,7 +76,10 @@ def gradients(probe: ProbeGradients) -> Any:
 
 
 def cost(watch: Watch, probe: ProbeGradients, trainer: pl.Trainer, batch_size: int) -> dict[str, Any]:
-    """Time and memory of the training, as the record has it; tokens per second are of the training steps alone."""
+    """Time and memory of the training for the record.
+
+    Times are in seconds. `tokens_per_second` leaves out the time of validations and of gradient measurements.
+    """
     stepping = watch.seconds - watch.validation_seconds - probe.seconds
     return {
         "steps": trainer.global_step,

@@ -1,4 +1,4 @@
-"""Where a run that was begun goes on, and what there is of it. Needs no torch."""
+"""Resuming runs and sweeps: which folder holds which run, and with which settings it resumes. Does not import torch."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -12,23 +12,23 @@ from longlag.records import Record
 from longlag.records.identity import flattened
 from longlag.settings import CONF, plain, said
 
-CHANGEABLE = ("trainer", "runtime", "logger")  # of a run that goes on: where it runs, not what it is
-MADE_NOW = ("_target_", "dir", "name", "version")  # of those, what is made and where files go: never of a record
-ENDED = ("finished", "diverged")  # a run that diverged would do so again
+CHANGEABLE = ("trainer", "runtime", "logger")  # groups that may change when a run resumes: where and how it runs
+MADE_NOW = ("_target_", "dir", "name", "version")  # their keys for classes and paths: never taken from a record
+ENDED = ("finished", "diverged")  # statuses that are not resumed; a run that diverged would diverge again
 ROUNDING = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
-ROUNDING += ("runtime.threads",)  # under others of these, a run has other numbers in the last digits
-GRID = sweep_command.FILE
+ROUNDING += ("runtime.threads",)  # changing one of these changes the order of sums, and so the last digits
+GRID = sweep_command.FILE  # a folder with this file holds a sweep
 
 
 class RunPlan(NamedTuple):
-    """A run to be made, or to go on.
+    """A run that is to start or to resume.
 
     Attributes:
-        cfg: its settings.
-        folder: its own.
-        model, task: the names of the YAML files that were chosen.
-        command: that makes this run by itself; None where there is none.
-        begun: its record, where it was begun already.
+        cfg: the settings of the run.
+        folder: the folder of the run.
+        model, task: the names of the chosen YAML files.
+        command: the command line that makes this run alone; None if there is none.
+        begun: the record of the run if it was already started, else None.
     """
 
     cfg: DictConfig
@@ -40,20 +40,20 @@ class RunPlan(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the run already finished or diverged, so that nothing is left to do."""
         return self.begun is not None and self.begun["status"] in ENDED
 
 
 def of_run(cfg: DictConfig, overrides: list[str]) -> RunPlan:
-    """The run in the folder `resume`, with the settings of its record.
+    """The plan to resume the run in the folder `resume`, with the settings of its record.
 
-    The record may be anybody's. What says what the run is comes from it, `targets` deciding what may be made. Of
-    `trainer`, `runtime` and `logger` it gives plain values alone: the precision, the clipping and the interval of
-    logging, which a run that goes on bit for bit must keep, the devices, the W&B project. What is made there and where
-    files go are of the command's own configuration.
+    The record is untrusted. The settings that define the run come from it, and `instantiate` decides which classes they
+    may name. For `trainer`, `runtime` and `logger` only plain values come from it: those that must stay the same for a
+    bit-for-bit resume (precision, gradient clipping, logging interval), the devices, the W&B project. Classes and paths
+    of these three groups come from the configuration of this command.
 
-    Raises FileNotFoundError without a run, ValueError where the overrides would make another run of it, or its record
-    sets what the command's configuration does not have.
+    Raises FileNotFoundError if the folder holds no run. Raises ValueError if the overrides would make it a different
+    run, or if the record has a setting that the configuration of this command does not have.
     """
     folder = Path(str(cfg.resume))
     record = records.read(folder)
@@ -75,18 +75,18 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> RunPlan:
 
 
 def _begun_with(begun: dict[str, Any], now: DictConfig, group: str) -> DictConfig:
-    """The settings `now` of a group, with the plain values that the record has for them.
+    """The settings `now` of a group, with their plain values replaced by those of the record.
 
-    Raises ValueError where the record has a setting that there is not now, or one that is no plain value.
+    Raises ValueError if the record has a setting that `now` lacks, or a value that is not plain.
     """
     settings: Any = OmegaConf.to_container(now, resolve=True)
     return records.as_config(_merged(begun, settings, group))
 
 
 def _merged(begun: dict[str, Any], now: dict[str, Any], name: str) -> dict[str, Any]:
-    """The values of the record for what `now` has, but not for what is made and where files go.
+    """The settings `now` with the values of the record, except for classes and paths (MADE_NOW).
 
-    What has settings of its own, as each logger does, is left out where the record does not have it.
+    An entry with settings of its own, such as a logger, is left out if the record does not have it.
     """
     for key, value in begun.items():
         listed = value if isinstance(value, list) else [value]
@@ -106,7 +106,10 @@ def _merged(begun: dict[str, Any], now: dict[str, Any], name: str) -> dict[str, 
 
 
 def of_sweep(asked: RunPlan) -> RunPlan:
-    """A run of a sweep, wherever below the folder `resume` it was begun; with what it was begun with, but for where."""
+    """The plan of one run of a sweep, which may have been started anywhere below the folder `resume`.
+
+    A run that was started keeps the settings of its record, except for the groups of CHANGEABLE.
+    """
     cfg, where = asked.cfg, place(asked.cfg, asked.folder)
     there = begun(where) if cfg.resume else None
     if there is None:
@@ -118,7 +121,7 @@ def of_sweep(asked: RunPlan) -> RunPlan:
 
 
 def place(cfg: DictConfig, folder: Path) -> Path:
-    """The folder of a run of a sweep: where it was begun, or `folder` where that is free."""
+    """The folder of one run of a sweep: where it was started, else `folder`, or a new name if `folder` is taken."""
     if not cfg.get("resume"):
         return folder
     asked = records.begun_hash(plain(cfg))
@@ -127,11 +130,11 @@ def place(cfg: DictConfig, folder: Path) -> Path:
         return known
     there = begun(folder)
     free = records.begun_hash(there["config"]) == asked if there else not (folder / records.FILE).exists()
-    return folder if free else folder.with_name(f"{folder.name}_{asked[:6]}")  # the grid has other numbers now
+    return folder if free else folder.with_name(f"{folder.name}_{asked[:6]}")  # a changed grid numbers its jobs anew
 
 
 def differences(plan: RunPlan) -> list[str]:
-    """What is not as a run was begun, of what may change its numbers in the last digits; empty where nothing is."""
+    """The settings of ROUNDING that differ from those the run was started with, in words for the user."""
     if plan.begun is None:
         return []
     before, now = flattened(plan.begun["config"]), flattened(plain(plan.cfg))
@@ -141,7 +144,7 @@ def differences(plan: RunPlan) -> list[str]:
 
 
 def begun(folder: Path) -> Record | None:
-    """What there is of a run; None where nothing is, or nothing that can be read."""
+    """The record of the run in this folder; None if there is no record or it cannot be read."""
     try:
         return records.read(folder)
     except (OSError, ValueError):
@@ -149,12 +152,15 @@ def begun(folder: Path) -> Record | None:
 
 
 def grid(arguments: list[str]) -> list[str]:
-    """The command's arguments; where they say to go on with a sweep and name no grid, with those that began it.
+    """The arguments of the command; to resume a sweep, together with the overrides that the sweep was started with.
 
-    What is given replaces what was: `resume=FOLDER seed=0,1,2,3` widens the grid.
+    With `-m` the command line gives the whole grid, and nothing is added. Without it, an override on the command line
+    replaces the stored one of the same key: `resume=FOLDER seed=0,1,2,3` extends the sweep to these seeds.
 
-    Raises FileNotFoundError where there is nothing to go on with, ValueError where the command of the sweep is broken,
-    PermissionError where a link leads out of its folder.
+    Raises:
+        FileNotFoundError: if there is nothing to resume.
+        ValueError: if the stored command of the sweep is broken.
+        PermissionError: if a symbolic link leads out of the folder.
     """
     _index.cache_clear()
     where = next((at for at, word in enumerate(arguments) if word.startswith("resume=")), None)
@@ -171,7 +177,7 @@ def grid(arguments: list[str]) -> list[str]:
         records.refuse_links_out(folder)
         return arguments
     if not swept:
-        if not folder.is_dir():  # Hydra would make it
+        if not folder.is_dir():  # without this check Hydra would create the folder
             raise FileNotFoundError(f"{folder} holds no run: there is no such folder")
         return arguments
     records.refuse_links_out(folder)
@@ -179,13 +185,13 @@ def grid(arguments: list[str]) -> list[str]:
 
 
 def _grid_of(folder: Path, arguments: list[str]) -> list[str]:
-    """The overrides that a sweep was begun with, those left out that are given anew."""
+    """The overrides that a sweep was started with, without those that the command line replaces."""
     there = {name: {path.stem for path in (CONF / "hydra" / name).glob("*.yaml")} for name in sweep_command.PLUGINS}
     return sweep_command.taken(folder, {sweep_command.key_of(word) for word in arguments}, there)
 
 
 def index(folder: str | Path) -> dict[str, Path]:
-    """The runs below a folder by `begun_hash`; of several of one, one that ended."""
+    """The folder of each run below a folder, by `begun_hash`. If a run is there more than once, one that ended wins."""
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob(records.FILE)):
         if record := begun(path.parent):
@@ -195,4 +201,4 @@ def index(folder: str | Path) -> dict[str, Path]:
     return found
 
 
-_index = lru_cache(index)  # for as long as a command makes up its cells
+_index = lru_cache(index)  # one scan serves all runs of a command; `grid` clears it when a command starts

@@ -1,4 +1,4 @@
-"""The recipe of one run: prepare -> fit -> evaluate, and the record of it."""
+"""One run from its plan to its record: prepare -> fit -> evaluate."""
 
 import logging
 import time
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainedRun(NamedTuple):
-    """What a run's folder holds: the network with its best-validation weights, the task, the record."""
+    """A trained run, loaded from its folder: the network with its best-validation weights, the task, the record."""
 
     network: Network
     task: Task
@@ -46,16 +46,16 @@ class TrainedRun(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """All that a run is made of, before its first step; nothing has been written yet.
+    """All objects of a run, before its first step; nothing has been written yet.
 
     Attributes:
-        plan: what was asked for.
-        task, network, seeds: the task, the network on the CPU, and where the random numbers of the data come from.
-        sizes: widths that `budget.parameters` led to.
-        lags: to test at.
-        learner, trainer: of Lightning.
-        watch, probe: callbacks that the record is filled from.
-        record: filled as the run goes on.
+        plan: the settings and the folder of the run.
+        task, network, seeds: the task, the network (on the CPU), and the seeds of the data.
+        sizes: widths that follow from `budget.parameters`; empty if it is null.
+        lags: the lags to test at.
+        learner, trainer: the LightningModule and the Lightning Trainer.
+        watch, probe: the callbacks whose measurements go into the record.
+        record: the record, filled while the run proceeds.
     """
 
     plan: RunPlan
@@ -72,29 +72,30 @@ class Prepared(NamedTuple):
 
     @property
     def device(self) -> torch.device:
-        """Where this process trains."""
+        """The device that this process trains on."""
         device: torch.device = self.trainer.strategy.root_device
         return device
 
 
 def run(plan: RunPlan) -> Record:
-    """One run, from its plan to its record.
+    """Execute one run, from its plan to its record.
 
     Args:
-        plan: settings checked by `settings.check`, and the run's own folder: `record.json`, `model.ckpt` and the
-            pictures go there. A run that was begun goes on from its last checkpoint.
+        plan: settings checked by `settings.check`, and the folder of the run, where `record.json`, `model.ckpt` and the
+            pictures go. A run that was already started resumes from its last checkpoint.
 
     Returns:
-        The record, as it was written.
+        The record, as written to `record.json`.
 
     Raises:
-        ValueError, FileExistsError: where the run cannot be as configured; nothing has been written then.
-        BlockingIOError: where another process works on it.
-        Diverged, KeyboardInterrupt, or whatever else stopped it; the record says so.
+        ValueError, FileExistsError: if the run is not possible as configured; nothing has been written then.
+        BlockingIOError: if the run is locked by another process.
+        Diverged, KeyboardInterrupt: if the run diverged or was interrupted. These and any other exception that ends the
+            run are noted in the record.
     """
     prepared = prepare(plan)
     if is_first():
-        for remark in prepared.task.provenance.get("remarks", []):  # what is odd about a text
+        for remark in prepared.task.provenance.get("remarks", []):  # such as oddities of a text corpus
             log.warning("%s", remark)
     if starts_processes(prepared.trainer):
         return in_processes(prepared)
@@ -103,18 +104,18 @@ def run(plan: RunPlan) -> Record:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes: of the processes of a ddp run the first, otherwise always."""
+    """Whether this process writes the files of the run: rank 0 of a ddp run, or the only process of any other run."""
     return bool(rank_zero_only.rank == 0)
 
 
 def prepare(plan: RunPlan) -> Prepared:
-    """Make everything, and refuse what cannot be. The network's weights depend on the seed alone."""
+    """Make all objects of the run, and raise ValueError if one is impossible, before anything is written."""
     cfg = plan.cfg
     torch.set_num_threads(cfg.runtime.threads or all_threads())
     malloc.use(cfg.runtime.malloc)
     task, seeds = make_task(cfg), Seeds(cfg.seed, cfg.stream)
     sizes = sizes_to_match(cfg, task)
-    torch.manual_seed(cfg.seed)
+    torch.manual_seed(cfg.seed)  # just before the network is made: its initial weights depend on nothing else random
     network = make_network(cfg, task, sizes)
     lags = lags_to_test(cfg, task, network)
     training_lags = make_lag_mode(cfg, task)
@@ -125,7 +126,7 @@ def prepare(plan: RunPlan) -> Prepared:
     checkpoints = Checkpoints(plan.folder, cfg.runtime.checkpoint_seconds)
     trainer = make_trainer(cfg, plan.folder, [watch, probe, progress, checkpoints])
     checked = network.check(task, lags if cfg.eval.sequences else [], trainer.strategy.root_device)
-    if not checked.exact:
+    if not checked.exact:  # the core does not run in float64, which the gradient over distance needs
         probe.measure = None
     record = new_record(plan, task)
     record["cost"]["check_seconds"] = checked.seconds
@@ -133,9 +134,9 @@ def prepare(plan: RunPlan) -> Prepared:
 
 
 def in_processes(prepared: Prepared) -> Record:
-    """The run in a process for each device; the record that the first of them wrote.
+    """Execute the run in one process per device. Returns the record that the first of them wrote.
 
-    A run that a process is lost of has failed, even if none is left to write that down.
+    If a process dies, the run has failed; this process writes that to the record, since the others may be dead too.
     """
     plan, trainer = prepared.plan, prepared.trainer
     cluster, number = trainer.strategy.cluster_environment, trainer.world_size
@@ -159,15 +160,15 @@ def in_processes(prepared: Prepared) -> Record:
 
 
 def run_in_claimed_folder(plan: RunPlan) -> Record:
-    """The run in one of its processes: the one that started them keeps the folder to them."""
+    """The work of one of several processes of a run; the parent process holds the lock on the folder."""
     return carry_out(prepare(plan))
 
 
 def carry_out(prepared: Prepared) -> Record:
-    """Fit and evaluate, tracked and recorded whatever happens. Returns the record, as it was written."""
+    """Fit and evaluate. The record is written even if one of them fails. Returns the record, as it was written."""
     plan, record = prepared.plan, prepared.record
     if not is_first():
-        torch.manual_seed(plan.cfg.seed + rank_zero_only.rank)  # each drops out other units
+        torch.manual_seed(plan.cfg.seed + rank_zero_only.rank)  # each rank draws its own dropout masks
     with (
         tracking(plan.cfg, plan.folder, record, prepared.task) as prepared.trainer.loggers,
         records.recording(record, plan.folder, is_first()),
@@ -185,7 +186,7 @@ def carry_out(prepared: Prepared) -> Record:
 
 
 def fit(prepared: Prepared) -> None:
-    """Train, from the last checkpoint on where there is one; what was measured is in the record however it ends."""
+    """Train, from the last checkpoint if there is one. The record gets all measurements, however the training ends."""
     plan, task, learner, record = prepared.plan, prepared.task, prepared.learner, prepared.record
     start = to_go_on_from(plan.folder) if plan.begun else None
     if plan.begun and not start:
@@ -205,9 +206,9 @@ def fit(prepared: Prepared) -> None:
 
 
 def evaluate(prepared: Prepared) -> None:
-    """All that is measured after the training, on the best-validation weights.
+    """Take all measurements after the training, on the best-validation weights.
 
-    It is put into the record as it is measured, and written: should the next measurement fail, it is there.
+    The record is written after each measurement, so that a later failure does not lose it.
     """
     folder, record = prepared.plan.folder, prepared.record
     prepared.network.to(prepared.device)
@@ -227,7 +228,7 @@ def evaluate(prepared: Prepared) -> None:
 
 
 def measure(prepared: Prepared) -> None:
-    """The test at the trained lag, the lag curve and an example; without test sequences, nothing."""
+    """Measure the test at the trained lag and the lag curve, and make an example. Skipped if `eval.sequences` is 0."""
     network, task, seeds, record = prepared.network, prepared.task, prepared.seeds, prepared.record
     sequences = prepared.plan.cfg.eval.sequences
     if not sequences:
@@ -253,7 +254,7 @@ def measure_gradients(network: Network, task: Task, seeds: Seeds, step: int) -> 
 
 
 def example(network: Network, task: Task, seeds: Seeds) -> dict[str, Any]:
-    """What the task has to show of the trained network, made from its test data."""
+    """The task's example of what the trained network predicts, made from test data."""
     device = next(network.parameters()).device
     network.eval()
     predict = lambda inputs, steps: network(inputs.to(device), steps.to(device)).cpu()  # noqa: E731
@@ -264,8 +265,8 @@ def load(folder: str | Path) -> TrainedRun:
     """The trained network, its task and its record, from a run's folder.
 
     Raises:
-        FileNotFoundError: where there is no run, or it has no weights.
-        ValueError: where a file is broken, the corpus is another one now, or a file names what may not be made
+        FileNotFoundError: if the folder holds no run, or the run has no weights.
+        ValueError: if a file is broken, the text corpus has changed, or the record names a class that is not allowed
             (see `instantiate`).
     """
     record = records.read(folder)

@@ -1,4 +1,4 @@
-"""The ranges of the generic settings, checked in one place before torch is imported."""
+"""The allowed values of the general settings, checked in one place. This module does not import torch."""
 
 import math
 import re
@@ -17,28 +17,36 @@ from longlag import memory
 from longlag.records.identity import NOT_OF_THE_RUN, OF_THE_TRAINER, flattened
 
 _INSTALLED = Path(__file__).with_name("conf")  # inside a wheel
-_CHECKOUT = Path(__file__).parents[2] / "conf"  # beside src/
+_CHECKOUT = Path(__file__).parents[2] / "conf"  # in a checkout, next to src/
 CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 
 def _sweep() -> str | None:
-    """The name of the sweep that a run is of."""
+    """The name of the sweep that this run belongs to; None outside of a sweep."""
     hydra_config = HydraConfig.get() if HydraConfig.initialized() else None
     return Path(hydra_config.sweep.dir).name if hydra_config and hydra_config.mode == RunMode.MULTIRUN else None
 
 
-# For the YAML files: ${times:1.5,${lag}}, ${first:${resume},outputs}, ${sweep:}.
+# Resolvers for the YAML files, used as ${times:1.5,${lag}}, ${first:${resume},outputs} and ${sweep:}.
 OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
 OmegaConf.register_new_resolver("first", lambda *given: next(filter(None, given), None), replace=True)
 OmegaConf.register_new_resolver("sweep", _sweep, replace=True)
 
 PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "16-mixed")
-INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # one that no backslash takes its meaning from
+INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # an interpolation that is not escaped
 SCHEDULES = ("constant", "cosine")
 
 
 class Range(NamedTuple):
-    """What one setting may be: a whole or a real number from `low` (or above it) up to `high`, or null."""
+    """The allowed values of one setting: numbers from `low` to below `high`, and null if `null` is true.
+
+    Attributes:
+        whole: whether the number must be an integer.
+        low: the lower bound.
+        above: whether `low` itself is excluded.
+        high: the upper bound, itself excluded; None: no bound.
+        null: whether null is allowed.
+    """
 
     whole: bool
     low: float
@@ -47,7 +55,7 @@ class Range(NamedTuple):
     null: bool = False
 
     def problem(self, value: Any) -> str | None:
-        """Why `value` is refused, in words, or None."""
+        """The reason why `value` is refused, for the error message; None if it is allowed."""
         if value is None and self.null:
             return None
         number = isinstance(value, int if self.whole else (int, float)) and not isinstance(value, bool)
@@ -62,13 +70,13 @@ class Range(NamedTuple):
         return inside and (self.high is None or value < self.high)
 
     def __str__(self) -> str:
-        """The range in words, as the error message says it."""
+        """The range in words, for the error message."""
         kind = "a whole number" if self.whole else "a number"
         bound = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
         return f"{kind} {bound}" + (f" and below {self.high:g}" if self.high is not None else "")
 
 
-BYTES_A_PARAMETER = 16  # in float32: its value, its gradient, and the two means that Adam keeps
+BYTES_A_PARAMETER = 16  # four float32 numbers: the value, its gradient, and Adam's two moment estimates
 COUNT = Range(whole=True, low=1)
 FROM_ZERO = Range(whole=True, low=0)
 POSITIVE = Range(whole=False, low=0, above=True)
@@ -87,7 +95,7 @@ RANGES = {
     "budget.sequences": Range(whole=True, low=1, null=True),
     "budget.seconds": Range(whole=False, low=0, above=True, null=True),
     "budget.give_up_at": Range(whole=False, low=0, above=True, high=1, null=True),
-    "runtime.threads": Range(whole=True, low=1, high=1025, null=True),  # OpenMP crashes with very many
+    "runtime.threads": Range(whole=True, low=1, high=1025, null=True),  # OpenMP crashes with very many threads
     "model.hidden_size": COUNT,
     "model.num_layers": Range(whole=True, low=1, high=10_000),
     "model.num_heads": COUNT,
@@ -120,11 +128,11 @@ CHOICES = {
     "trainer.strategy": ("auto", "ddp"),
     "runtime.malloc": ("stock", "tuned"),
 }
-TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned"]  # the groups, at the top beside what config.yaml sets
+TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned"]  # top-level keys that are config groups
 TEXTS = ("task.prompt", "logger.wandb.project", "logger.wandb.dir")
-MADE = ("model", "task", "lag_mode", "trainer", "optimizer")  # each names what is made, and its arguments
+MADE = ("model", "task", "lag_mode", "trainer", "optimizer")  # each names a class and its arguments
 SECTIONS = ("validation", "eval", "budget", "runtime")
-OURS = {  # what Lightning's Trainer calls by another name, or what has no use here: what to set instead
+OURS = {  # arguments of Lightning's Trainer that cannot be set here, and what to set instead
     "max_steps": "set max_steps",
     "max_epochs": "there are no epochs, the data have no end: set max_steps",
     "max_time": "set budget.seconds",
@@ -146,11 +154,11 @@ OURS = {  # what Lightning's Trainer calls by another name, or what has no use h
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """What a run is asked for, as plain values; interpolations resolved.
+    """The settings of a run as plain values with interpolations resolved, for its record.
 
-    All settings but the folder to go on with and what a sweep is to tune; `tuned`, a name, where it was applied. A
-    value from an environment variable, which may be a secret, stays the interpolation that it was (`${oc.env:NAME}`),
-    except where it decides what the run is.
+    `resume` and `tune` are left out, and so is `tuned` unless it is a name (then the tuned settings were applied). A
+    value from an environment variable may be a secret: it stays an interpolation (`${oc.env:NAME}`), unless it belongs
+    to the identity of the run.
     """
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     written: Any = OmegaConf.to_container(cfg, resolve=False)
@@ -165,7 +173,14 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _without_secrets(value: Any, written: Any, cfg: dict[str, Any], name: str) -> Any:
-    """A setting, or a group of them, with each value that comes from the environment as it is written."""
+    """A setting or a group of settings, in which values from the environment stay unresolved interpolations.
+
+    Args:
+        value: the resolved value.
+        written: the same with its interpolations.
+        cfg: the whole configuration with its interpolations.
+        name: the dotted name of the setting or group.
+    """
     if isinstance(value, dict) and isinstance(written, dict):
         return {key: _without_secrets(value[key], written[key], cfg, f"{name}.{key}") for key in value}
     if isinstance(value, list) and isinstance(written, list):
@@ -174,7 +189,7 @@ def _without_secrets(value: Any, written: Any, cfg: dict[str, Any], name: str) -
 
 
 def _from_environment(written: Any, cfg: dict[str, Any]) -> bool:
-    """Whether a value, as it is written, is read from the environment, be it by way of other settings."""
+    """Whether an unresolved value is read from the environment, directly or through other settings."""
     if not isinstance(written, str) or not INTERPOLATION.search(written):
         return False
     flat = flattened(cfg)
@@ -183,9 +198,9 @@ def _from_environment(written: Any, cfg: dict[str, Any]) -> bool:
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise ValueError, in one line, at the first setting that cannot be meant.
+    """Raise ValueError, with a message of one line, at the first setting that is not allowed.
 
-    A core of someone else's need not have `num_layers` or `dropout`: a key that is absent is not checked.
+    A key that is absent is not checked, since a user's own core need not have `num_layers` or `dropout`.
     """
     _check_structure(cfg)
     for key, allowed in RANGES.items():
@@ -201,7 +216,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_structure(cfg: DictConfig) -> None:
-    """Every key is known, and what should hold settings does."""
+    """Raise ValueError if a key is unknown, or if an entry that must be a group of settings is a plain value."""
     _check_keys(list(map(str, cfg)), [str(key) for key in shipped("config") if key not in ("defaults", "hydra")] + TOP)
     for name in (*SECTIONS, *MADE, "logger"):
         if name in cfg and not OmegaConf.is_dict(cfg[name]):
@@ -228,12 +243,15 @@ def _check_keys(given: Sequence[str], known: Sequence[str]) -> None:
 
 @cache
 def shipped(name: str) -> Any:
-    """The contents of a YAML file of ours."""
+    """The content of one of longlag's own YAML files."""
     return yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
-    """That there is no such setting, and which one may be meant: one beside it, or one anywhere that ends alike."""
+    """The error message for an unknown setting, with the most similar known one.
+
+    Similar names in the same group come first, then very similar names in any group.
+    """
     parent, _, end = key.rpartition(".")
     if parent == "trainer" and end in OURS:
         return f"{key} is Lightning's and has no effect here: {OURS[end]}"
@@ -249,12 +267,12 @@ def unknown(key: str, known: Iterable[str]) -> str:
 
 
 def said(value: Any) -> str:
-    """A value as the command line has it."""
+    """A value as it is written on the command line."""
     return "null" if value is None else "nothing" if value == "" else str(value)
 
 
 def _refuse(cfg: DictConfig, key: str, problem_of: Any) -> None:
-    missing = object()
+    missing = object()  # a default that no value equals: null is a value
     value = OmegaConf.select(cfg, key, default=missing)
     problem = None if value is missing else problem_of(value)
     if problem:

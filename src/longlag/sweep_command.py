@@ -1,7 +1,7 @@
-"""The command that began a sweep, as its folder keeps it. The folder may come from anybody: its command is data.
+"""The command that started a sweep, as stored in its folder. The folder may come from anybody, so it is untrusted.
 
-What says what a run is may be gone on with. What says how Hydra works, where files go or what is read from the
-environment is for the command line alone. Needs no torch.
+Overrides that define the runs are taken from the file. Overrides that decide how Hydra works, where files go or what is
+read from the environment must come from the command line. This module does not import torch.
 """
 
 import logging
@@ -15,19 +15,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 log = logging.getLogger(__name__)
 
-FILE = "multirun.yaml"  # Hydra keeps the command of a sweep there, with its whole configuration
-LARGEST = 2**18  # bytes; one of ours has a few thousand
-PLUGINS = ("launcher", "sweeper")  # of Hydra's settings: what a sweep may choose, and whose numbers it may set
-PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode")  # every sweep has its own
-PATHS = ("tune.to", "logger.wandb.dir")  # where files go outside of the sweep's folder
+FILE = "multirun.yaml"  # Hydra stores the command of a sweep there, with its whole configuration
+LARGEST = 2**18  # largest size of that file in bytes; ours have a few thousand
+PLUGINS = ("launcher", "sweeper")  # the only parts of Hydra that a file may choose and set numbers of
+PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode")  # never taken: every command has its own
+PATHS = ("tune.to", "logger.wandb.dir")  # settings that let files go outside of the sweep's folder
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w./]*")
-REFERENCE = re.compile(r"\$\{(?!hydra\b)(?:[A-Za-z_][\w.]*\}|(?:times|first|sweep):)")  # to another setting
+REFERENCE = re.compile(r"\$\{(?!hydra\b)(?:[A-Za-z_][\w.]*\}|(?:times|first|sweep):)")  # an allowed interpolation
 
 
 def read(folder: Path) -> list[str]:
-    """The overrides, Hydra's first, as they were given.
+    """The overrides of the stored command, as they were given; those of Hydra come first.
 
-    Raises ValueError where the file does not hold any.
+    Raises ValueError if the file does not hold the command of a sweep.
     """
     path = folder / FILE
     try:
@@ -37,29 +37,31 @@ def read(folder: Path) -> list[str]:
         words = [*kept["hydra"], *kept["task"]]
         if not all(isinstance(word, str) for word in words):
             raise ValueError("an override is no text")
-    except Exception as error:  # a broken file raises whatever its first broken byte leads to
+    except Exception as error:  # a broken file may raise anything
         raise ValueError(f"{path} does not hold the command of a sweep; give its grid again, with -m") from error
     return words
 
 
 def taken(folder: Path, given: Set[str], plugins: Mapping[str, Set[str]]) -> list[str]:
-    """The overrides of a sweep that are gone on with.
+    """The overrides of a stored sweep with which it resumes.
 
-    Of Hydra's settings those are the names of its launcher and sweeper and their numbers; what is left out is told.
+    Of Hydra's own settings only the names of the launcher and the sweeper, and their numbers, are taken. The other ones
+    are left out with a warning.
 
     Args:
-        folder: of the sweep.
+        folder: the folder of the sweep.
         given: keys that the command line sets anew.
-        plugins: the names that there are, for each of PLUGINS.
+        plugins: the names that are allowed, for each of PLUGINS.
 
     Raises:
-        ValueError: where the file does not hold a command, or one of the overrides does what no file may.
+        ValueError: if the file does not hold a command, or one of its overrides is not allowed in a file.
     """
     kept: list[str] = []
     left: list[str] = []
     for word in read(folder):
         key = key_of(word)
-        anew = key in given or ("hydra/launcher" in given and key.startswith("hydra.launcher."))  # of another launcher
+        # A new launcher on the command line also replaces the numbers of the stored one.
+        anew = key in given or ("hydra/launcher" in given and key.startswith("hydra.launcher."))
         if anew or key in PLACES:
             continue
         _check(word, folder)
@@ -70,25 +72,26 @@ def taken(folder: Path, given: Set[str], plugins: Mapping[str, Set[str]]) -> lis
 
 
 def key_of(word: str) -> str:
-    """The setting or the group that an override is of."""
+    """The setting or the group that an override sets."""
     return word.partition("=")[0].lstrip("+~")
 
 
 def _check(word: str, folder: Path) -> None:
-    """Raise ValueError for an override that is none, or that a command line of ours may have, but no file."""
+    """Raise ValueError if a word is not an override, or is one that only the command line may have."""
     name, _, value = word.partition("=")
-    plain = re.sub(r"\\(.)", r"\1", value)  # as Hydra reads `$\{x\}`
-    elsewhere = "." not in key_of(word) and ".." in plain  # the file of a group outside of the configuration
+    plain = re.sub(r"\\(.)", r"\1", value)  # without backslashes: Hydra reads `$\{x\}` as an interpolation
+    elsewhere = "." not in key_of(word) and ".." in plain  # a group's YAML file outside of the configuration folder
     unknown = any(not REFERENCE.match(plain, at.start()) for at in re.finditer(r"\$\{", plain))
     taken_at_all = KEY.fullmatch(name) and ".." not in name
     if not taken_at_all or (not _of_hydra(word) and (elsewhere or unknown)):
         raise ValueError(f"{folder / FILE}: {word[:80]!a} is not taken from a file; give the grid again, with -m")
+    # A dictionary as the value could set one of PATHS without naming it as the key.
     several = "{" in value.replace("${", "") and key_of(word).partition(".")[0] in ("tune", "logger")
     if key_of(word) in PATHS or several:
         raise ValueError(f"{folder / FILE}: {key_of(word)} says where files go; give it again, beside resume={folder}")
     try:
         OverridesParser.create().parse_override(word)
-    except Exception as error:  # of Hydra, or of the parser's recursion
+    except Exception as error:  # a Hydra error, or RecursionError in its parser
         raise ValueError(f"{folder / FILE}: {word[:80]!a} is no override; give the grid again, with -m") from error
 
 
@@ -97,7 +100,7 @@ def _of_hydra(word: str) -> bool:
 
 
 def _harmless(word: str, plugins: Mapping[str, Set[str]]) -> bool:
-    """Whether an override says what a run is, which launcher or sweeper it has, or a number of theirs."""
+    """Whether an override defines the run, chooses an allowed launcher or sweeper, or sets one of their numbers."""
     key, given = key_of(word), word.partition("=")[2]
     if not _of_hydra(word):
         return True
@@ -111,5 +114,5 @@ def _harmless(word: str, plugins: Mapping[str, Set[str]]) -> bool:
 
 
 def _numbers(value: Any) -> bool:
-    """Whether it is a number, null, or a list of such."""
+    """Whether the value is a number, null, or a list of these."""
     return all(map(_numbers, value)) if isinstance(value, list) else value is None or isinstance(value, int | float)

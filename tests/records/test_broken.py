@@ -15,7 +15,7 @@ from rich.console import Console
 import longlag
 from longlag import records, resume
 from longlag.report import compact, comparison, page, pivot, summary, table
-from longlag.report.groups import cells, find
+from longlag.report.groups import find, groups
 from longlag.sweeps.tuning_score import tuning_score
 from longlag.training.checkpoints import LAST, to_go_on_from
 
@@ -143,7 +143,7 @@ def test_pictures_of_what_is_odd_but_right(good: Path, tmp_path: Path):
     odd["learning_curve"], odd["seed"] = [], 2**62
     odd["config"]["seed"] = 2**62
     read_by_all([whole, odd])
-    assert comparison.gap(cells([whole, odd]))
+    assert comparison.gap(groups([whole, odd]))
 
 
 @pytest.mark.parametrize("content", [{}, [1], "text", {"state_dict": {}, "global_step": 3}, {"epoch": 0}])

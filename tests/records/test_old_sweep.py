@@ -56,8 +56,8 @@ def test_a_single_run_goes_on_too(folder: Path):
 
 
 def test_the_group_is_one(folder: Path):
-    from longlag.report.groups import cells, find
+    from longlag.report.groups import find, groups
 
     train(folder, "resume=sweep", "seed=0,1,2")
-    (group,) = cells(find([folder / "sweep"]))
+    (group,) = groups(find([folder / "sweep"]))
     assert len(group.finished) == 3

@@ -14,7 +14,7 @@ from longlag.records.schema import Record
 from longlag.records.store import json_schema, validated
 from longlag.records.upgrade import upgrade
 from longlag.report import table
-from longlag.report.groups import cells, find, names
+from longlag.report.groups import find, groups, names
 
 RESULTS = ROOT / "docs" / "results"
 EVERY = sorted(RESULTS.rglob(records.FILE))
@@ -71,7 +71,7 @@ def test_records_of_all_ages_are_one_group_and_all_of_them_count(tmp_path: Path)
     for number, record in enumerate((old, with_nulls, today)):
         store(record | {"seed": record["config"]["seed"]}, tmp_path / str(number))
     runs = find([tmp_path])
-    (group,) = cells(runs)
+    (group,) = groups(runs)
     assert (len(group.runs), group.settings) == (3, "")
     assert "(3/3)" in table.by_lag(runs)
 
@@ -82,19 +82,19 @@ def test_a_group_without_a_setting_names_it_where_another_has_it(tmp_path: Path)
     other["config"]["budget"] = NO_BUDGET | {"parameters": 50_000}
     for number, record in enumerate((old, other)):
         store(record, tmp_path / str(number))
-    assert [group.settings for group in cells(find([tmp_path]))] == [
+    assert [group.settings for group in groups(find([tmp_path]))] == [
         "budget.parameters=null", "budget.parameters=50000",
     ]  # fmt: skip
 
 
 keys = st.sampled_from(["a", "a.b", "lr", "optimizer.lr", "task.lr", "x._target_", "x.k"])
 values = st.sampled_from([0, 1, 0.5, "1", "0.5", "null", True, "p.A", "q.A"])
-groups = st.lists(
+some_groups = st.lists(
     st.tuples(st.sampled_from([10, 30]), st.dictionaries(keys, values, max_size=4)), min_size=1, max_size=6
 )
 
 
-@given(groups)
+@given(some_groups)
 def test_no_two_groups_share_a_name(settings: list[tuple[int, dict]]):
     family = {(lag, json.dumps(one, sort_keys=True)) for lag, one in settings}
     found = names(sorted(family))

@@ -8,7 +8,7 @@ from helpers.made_up import run
 
 from longlag import records
 from longlag.report.compact import keep_all
-from longlag.report.groups import cells, find
+from longlag.report.groups import find, groups
 
 
 def stored(folder: Path, **settings: object) -> None:
@@ -22,7 +22,7 @@ def test_two_runs_in_folders_of_one_name_become_two(tmp_path: Path):
     for seed, sweep in enumerate(("a", "b")):
         stored(tmp_path / "runs" / sweep / "0_lstm", seed=seed)
     assert keep_all(tmp_path / "runs", tmp_path / "kept") == 2
-    (group,) = cells(find([tmp_path / "kept"]))
+    (group,) = groups(find([tmp_path / "kept"]))
     assert [one["seed"] for one in group.runs] == [0, 1]
     assert keep_all(tmp_path / "runs", tmp_path / "kept") == 2  # again: they are the same runs
 

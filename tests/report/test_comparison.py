@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from longlag.report.comparison import gap
 from longlag.report.figures import save
-from longlag.report.groups import cells
+from longlag.report.groups import groups
 
 
 def drawn(line: Line2D) -> dict[float, float]:
@@ -34,7 +34,7 @@ def dots(axes: Axes) -> list[tuple[float, float]]:
 
 def test_several_lags_are_those_trained_at():
     runs = [run(lag=10, seed=0), run(lag=10, seed=1, accuracy=0.8), run(lag=100, steps=None), failed(lag=1000)]
-    left, _ = gap(cells([*runs, run(model="rnn", lag=10, accuracy=0.3)])).axes
+    left, _ = gap(groups([*runs, run(model="rnn", lag=10, accuracy=0.3)])).axes
     assert left.get_xlabel() == "trained and tested at lag (steps)"
     assert drawn(line(left, "lstm")) == {10: 0.9, 100: 0.2}
     assert drawn(line(left, "chance")) == {10: 0.125, 100: 0.125}
@@ -46,7 +46,7 @@ def test_several_lags_are_those_trained_at():
 
 
 def test_one_lag_is_tested_at_each():
-    left, _ = gap(cells([run(seed=0), run(seed=1, accuracy=0.5)])).axes
+    left, _ = gap(groups([run(seed=0), run(seed=1, accuracy=0.5)])).axes
     assert left.get_xlabel() == "tested at lag (steps)"
     assert drawn(line(left, "lstm")) == {50: 0.75, 100: 0.75, 200: 0.1}
     assert drawn(line(left, "chance")) == dict.fromkeys((50, 100, 200), 0.125)
@@ -57,7 +57,7 @@ def test_one_lag_is_tested_at_each():
 def test_gradient_before_and_after_is_a_mean_over_seeds():
     other = run(seed=1) | {"gradient": profile(0, {0: 1.0, 1: -0.5, 64: 0.0}) + profile(9, {0: 1.0, 1: 1.0, 64: 0.0})}
     third = run(seed=2) | {"gradient": []}
-    _, right = gap(cells([run(seed=0), other, third])).axes
+    _, right = gap(groups([run(seed=0), other, third])).axes
     before, after = [each for each in right.lines if each.get_marker() != "None"]
     assert drawn(before) == {1: -1.0}  # 64 and 100 were not measured in both
     assert drawn(after) == {1: 0.0}
@@ -67,7 +67,7 @@ def test_gradient_before_and_after_is_a_mean_over_seeds():
 
 def test_gradient_line_ends_below_resolution(tmp_path):
     lost = run() | {"gradient": profile(0, {0: -1.0, 1: -1.0, 64: -101.0, 100: None})}
-    figure = gap(cells([lost]))
+    figure = gap(groups([lost]))
     before = drawn(line(figure.axes[1], "lstm"))
     assert (before[1], before[64]) == (0, -100)
     assert math.isnan(before[100])
@@ -77,7 +77,7 @@ def test_gradient_line_ends_below_resolution(tmp_path):
 
 
 def test_model_that_is_missing_at_the_largest_lag_has_no_gradient_there():
-    left, right = gap(cells([run(lag=10), run(lag=100), run(model="rnn", lag=10), failed(model="rnn", lag=100)])).axes
+    left, right = gap(groups([run(lag=10), run(lag=100), run(model="rnn", lag=10), failed(model="rnn", lag=100)])).axes
     assert drawn(line(left, "rnn")) == {10: 1.0}
     assert drawn(line(right, "lstm"))[100] == -2.5
     assert legend(right) == ["lstm", "after training", "lag 100"]
@@ -85,7 +85,7 @@ def test_model_that_is_missing_at_the_largest_lag_has_no_gradient_there():
 
 def test_model_keeps_its_colour_and_mark_in_every_panel():
     runs = [run(), run(model="gru"), run(task="adding"), run(task="adding", model="transformer")]
-    figure = gap(cells(runs))
+    figure = gap(groups(runs))
     assert [axes.get_title(loc="left") for axes in figure.axes[::2]] == ["adding", "copy"]
     lstm = [line(axes, "lstm") for axes in figure.axes]
     assert len(lstm) == 4
@@ -97,21 +97,21 @@ def test_model_keeps_its_colour_and_mark_in_every_panel():
 
 
 def test_settings_tell_lines_apart_and_nothing_is_solved_without_a_score_to_reach():
-    left, _ = gap(cells([run(lr=0.1, solved_at=None), run(lr=0.2, solved_at=None)])).axes
+    left, _ = gap(groups([run(lr=0.1, solved_at=None), run(lr=0.2, solved_at=None)])).axes
     assert legend(left) == ["lstm lr=0.1", "lstm lr=0.2", "chance", "trained at 100"]
 
 
 @pytest.mark.parametrize("runs", [[], [failed(), failed(seed=1)]])
 def test_nothing_to_draw(runs):
     with pytest.raises(ValueError, match="none of the runs finished"):
-        gap(cells(runs))
+        gap(groups(runs))
 
 
 @pytest.mark.parametrize("lags", [(100,), (30, 100)])
 def test_runs_without_a_test_have_a_gradient_alone(lags: tuple[int, ...]):
-    left, right = gap(cells([untested(lag=lag) for lag in lags])).axes
+    left, right = gap(groups([untested(lag=lag) for lag in lags])).axes
     assert [each.get_label() for each in left.lines if each.get_label() in ("lstm", "chance")] == []
     assert left.get_legend() is None
     assert drawn(line(right, "lstm"))
-    left, _ = gap(cells([untested(lag=100), run(model="gru", lag=100)])).axes
+    left, _ = gap(groups([untested(lag=100), run(model="gru", lag=100)])).axes
     assert "gru (1 of 1 solved)" in legend(left)

@@ -4,7 +4,7 @@ import pytest
 from helpers.made_up import failed, run
 
 from longlag import records
-from longlag.report.groups import cells, find
+from longlag.report.groups import find, groups
 
 
 def test_records_are_found_once(tmp_path):
@@ -46,7 +46,7 @@ def test_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_seeds_make_one_cell():
-    (cell,) = cells([run(seed=0), failed(seed=1), run(seed=2)])
+    (cell,) = groups([run(seed=0), failed(seed=1), run(seed=2)])
     assert cell[:4] == ("copy", "lstm", 100, "")
     assert [one["seed"] for one in cell.runs] == [0, 1, 2]
     assert [one["seed"] for one in cell.finished] == [0, 2]
@@ -63,12 +63,12 @@ def test_seeds_make_one_cell():
     ],
 )
 def test_where_a_run_ran_and_how_a_number_is_written_make_no_other_cell(settings):
-    assert len(cells([run(seed=0), run(seed=1, **settings)])) == 1
+    assert len(groups([run(seed=0), run(seed=1, **settings)])) == 1
 
 
 def test_cells_come_by_task_model_and_lag():
     runs = [run(lag=30), run(model="gru"), run(lag=4), run(task="adding")]
-    assert [cell[:4] for cell in cells(runs)] == [
+    assert [cell[:4] for cell in groups(runs)] == [
         ("adding", "lstm", 100, ""), ("copy", "gru", 100, ""), ("copy", "lstm", 4, ""), ("copy", "lstm", 30, ""),
     ]  # fmt: skip
 
@@ -83,7 +83,7 @@ def test_cells_come_by_task_model_and_lag():
     ],
 )
 def test_settings_are_those_that_differ(settings, ours, theirs):
-    found = cells([run(), run(seed=1, **settings), run(lag=30), run(model="gru", lr=5.0)])
+    found = groups([run(), run(seed=1, **settings), run(lag=30), run(model="gru", lr=5.0)])
     assert [cell.settings for cell in found] == ["", ours, ours, theirs]
     assert found[3].name == f"lstm {theirs}"
 
@@ -91,18 +91,18 @@ def test_settings_are_those_that_differ(settings, ours, theirs):
 def test_a_setting_has_one_name_at_every_lag():
     """And what only changes with the lag has none."""
     runs = [run(lag=10, lr=0.2), run(lag=30, lr=0.1), run(lag=30, lr=0.2), run(lag=100, lr=0.1, max_steps=9)]
-    assert [(cell.lag, cell.settings) for cell in cells(runs)] == [
+    assert [(cell.lag, cell.settings) for cell in groups(runs)] == [
         (10, "lr=0.2"), (30, "lr=0.1"), (30, "lr=0.2"), (100, "lr=0.1"),
     ]  # fmt: skip
 
 
 def test_the_optimiser_repeats_nothing():
     optimisers = [{"lr": 0.01, "momentum": 0.9}, {"lr": 0.1, "momentum": 0.9}]
-    found = cells([run(lr=one["lr"], optimizer=one) for one in optimisers])
+    found = groups([run(lr=one["lr"], optimizer=one) for one in optimisers])
     assert [cell.settings for cell in found] == ["lr=0.01", "lr=0.1"]
-    found = cells([run(optimizer=one) for one in optimisers])
+    found = groups([run(optimizer=one) for one in optimisers])
     assert [cell.settings for cell in found] == ["", "optimizer.lr=0.1"]
 
 
 def test_solvable_is_what_has_a_score_to_reach():
-    assert [cell.solvable for cell in cells([run(), run(task="text", solved_at=None)])] == [True, False]
+    assert [cell.solvable for cell in groups([run(), run(task="text", solved_at=None)])] == [True, False]

@@ -96,7 +96,7 @@ def test_jobs_on_this_machine(tmp_path: Path):
     code, said = run(folder, *FATED, "model.fate=fine,raises,exits", *LOCAL)
     assert code == 1
     assert statuses(folder) == {"fine": "finished", "raises": "failed", "exits": "failed"}
-    assert "[3 of 3 cells, 2 failed]" in said
+    assert "[3 of 3 runs, 2 failed]" in said
     assert "RuntimeError: a fault of the core" in said
     assert "ChildProcessError: its job was lost; see sweep/.submitit/" in said
     assert "Traceback" not in said
@@ -189,7 +189,7 @@ def test_a_sweep_on_slurm_and_a_strangers_checkpoint(slurm: Path, here: dict[str
     (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"somebody else's")
     code, said = train(tmp_path, *CELLS, *SLURM)
     assert code == 0, said + (slurm / "daemons.log").read_text()
-    assert "[4 of 4 cells]" in said
+    assert "[4 of 4 runs]" in said
     assert alike(tmp_path, here)
     assert (tmp_path / "hpc_ckpt_1.ckpt").read_bytes() == b"somebody else's"
     code, said = train(tmp_path, "resume=sweep", "seed=0,1,2")
@@ -241,6 +241,6 @@ def test_a_sweep_on_ray(here: dict[str, dict], tmp_path: Path):
     process = begin(tmp_path, *CELLS, *RAY)
     said, _ = process.communicate(timeout=280)
     assert process.returncode == 0, said
-    assert "[4 of 4 cells]" in said
+    assert "[4 of 4 runs]" in said
     assert alike(tmp_path, here)
     assert json.loads((tmp_path / "sweep" / next(iter(here)) / "record.json").read_text())["command"]

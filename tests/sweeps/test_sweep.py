@@ -27,7 +27,7 @@ def test_a_cell_that_fails_is_recorded_and_the_rest_go_on(alone):
     assert code == 1
     assert statuses(folder) == {"fine": "finished", "raises": "failed", "diverges": "diverged"}
     assert len(found(folder)) == 3
-    assert "[3 of 3 cells, 2 failed]" in said
+    assert "[3 of 3 runs, 2 failed]" in said
     assert "longlag: 2 of 3 runs did not finish; resume=sweep tries again those that did not" in said
     assert "Traceback" not in said
 
@@ -50,7 +50,7 @@ def test_resume_retries_what_failed_and_keeps_what_ended(alone, tmp_path: Path):
     code, said = run(folder, "--config-dir", "conf", "resume=sweep")
     assert code == 0, said
     assert "2 of 3 runs have ended already" in said
-    assert "[1 of 1 cells]" in said
+    assert "[1 of 1 runs]" in said
     assert statuses(folder) == {"fine": "finished", "raises": "finished", "diverges": "diverged"}
     assert len(found(folder)) == 3
     assert "step 2/6" not in said  # it went on from the checkpoint of step 2

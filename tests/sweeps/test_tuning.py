@@ -121,7 +121,7 @@ def test_a_tuning_from_end_to_end(drawn: list[str], tmp_path: Path):
     code, said = train(tmp_path, *TUNE, *HERE, "model=lstm,rnn", "lr=0.01,3e37", "seed=0,1")
     assert code == 0, said
     assert set(drawn) == {"lag", "train", "val", "trained"}
-    assert "[8 of 8 cells, 4 failed]" in said
+    assert "[8 of 8 runs, 4 failed]" in said
     assert said.count("│ 0.01 ") == said.count(" chosen") == 2
     assert "tuned        mine/tuned/copy.yaml" in said
     assert (tmp_path / "sweep" / "report.html").exists()

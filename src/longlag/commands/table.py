@@ -20,7 +20,7 @@ from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 from longlag.records import Record
 from longlag.report import comparison, figures, pivot, table
-from longlag.report.groups import cells, find
+from longlag.report.groups import find, groups
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
     parser.add_argument("--matrix", action="store_true", help="show accuracy by lag trained at and lag tested at, too")
     parser.add_argument("--rows", metavar="KEYS", help="settings such as model,model.init: set the runs against …")
-    parser.add_argument("--columns", metavar="KEYS", help="… these, such as lag_mode, instead of a row for each cell")
+    parser.add_argument("--columns", metavar="KEYS", help="… these, such as lag_mode, instead of a row for each group")
     parser.add_argument("--figure", metavar="FILE", help="draw accuracy and gradient over lags (.png, .pdf or .svg)")
     parser.add_argument("--markdown", metavar="FILE", help="write a Markdown table; - is standard output")
     parser.add_argument("--csv", metavar="FILE", help="write comma-separated values; - is standard output")
@@ -46,7 +46,7 @@ def main() -> None:
             for (task, name), trained in table.matrix(runs).items():
                 console.print(table.terminal_matrix(f"{name} on {task}", trained))
     if arguments.figure:
-        figures.save(comparison.gap(cells(runs)), Path(arguments.figure))
+        figures.save(comparison.gap(groups(runs)), Path(arguments.figure))
     for target, form in ((arguments.markdown, table.markdown), (arguments.csv, table.comma_separated)):
         _write(target, form, rows)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from longlag.report.figures import GREY, decades
-from longlag.report.groups import Cell
+from longlag.report.groups import Group
 from longlag.report.statistics import Estimate, mean
 from longlag.report.table import tested_at, with_test
 
@@ -18,7 +18,7 @@ MARKERS = "os^Dv<>Pp"  # lines also differ in their markers, for readers who can
 Styles = dict[str, tuple[str, str]]
 
 
-def gap(cells: Sequence[Cell]) -> Figure:
+def gap(groups: Sequence[Group]) -> Figure:
     """Draw a row of two panels for each task.
 
     The left panel shows the mean accuracy with its 95% interval. If a task has runs at several lags, each network is
@@ -30,29 +30,29 @@ def gap(cells: Sequence[Cell]) -> Figure:
 
     Raises ValueError if no run has finished.
     """
-    finished = [cell for cell in cells if cell.finished]
+    finished = [group for group in groups if group.finished]
     if not finished:
         raise ValueError("there is nothing to draw: none of the runs finished")
     styles = _styles(finished)
-    tasks = sorted({cell.task for cell in finished})
+    tasks = sorted({group.task for group in finished})
     figure = Figure(figsize=(11, 4.4 * len(tasks)), layout="constrained")
     for task, (left, right) in zip(tasks, figure.subplots(len(tasks), 2, squeeze=False), strict=True):
-        of_task = [cell for cell in finished if cell.task == task]
+        of_task = [group for group in finished if group.task == task]
         _accuracy(left, with_test(of_task), styles)
         _gradient(right, of_task, styles)
         left.set_title(task, loc="left", fontsize=11)
     return figure
 
 
-def _accuracy(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
-    lags = sorted({cell.lag for cell in cells})
+def _accuracy(axes: Axes, groups: Sequence[Group], styles: Styles) -> None:
+    lags = sorted({group.lag for group in groups})
     chance: dict[int, float] = {}
-    for name, ours in _lines(cells):
+    for name, ours in _lines(groups):
         colour, marker = styles[name]
         if len(lags) > 1:
-            means = {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in ours}
+            means = {group.lag: mean(run["test"]["accuracy"] for run in group.finished) for group in ours}
             points = [
-                (cell.lag, run["test"]["accuracy"], run["test"]["chance"]) for cell in ours for run in cell.finished
+                (group.lag, run["test"]["accuracy"], run["test"]["chance"]) for group in ours for run in group.finished
             ]
         else:
             means = tested_at(ours[0].finished)
@@ -73,10 +73,10 @@ def _accuracy(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
     _finish(axes)
 
 
-def _gradient(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
-    lag = max(cell.lag for cell in cells)
+def _gradient(axes: Axes, groups: Sequence[Group], styles: Styles) -> None:
+    lag = max(group.lag for group in groups)
     axes.set_yscale("symlog", linthresh=1)  # set before lines are drawn: their margins depend on the scale
-    for name, ours in _lines([cell for cell in cells if cell.lag == lag]):
+    for name, ours in _lines([group for group in groups if group.lag == lag]):
         colour, marker = styles[name]
         measured = [list(decades(run, "log10_norm").values()) for run in ours[0].finished if run["gradient"]]
         for at, style in ((0, "-"), (-1, ":")) if measured else ():
@@ -93,22 +93,22 @@ def _gradient(axes: Axes, cells: Sequence[Cell], styles: Styles) -> None:
     _finish(axes)
 
 
-def _styles(cells: Sequence[Cell]) -> Styles:
+def _styles(groups: Sequence[Group]) -> Styles:
     """A colour and a marker for each model; they are the same in all panels."""
-    names = dict.fromkeys(cell.name for cell in cells)
+    names = dict.fromkeys(group.name for group in groups)
     return {name: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
 
 
-def _lines(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+def _lines(groups: Sequence[Group]) -> Iterator[tuple[str, list[Group]]]:
     """For each model, its name and its groups in the order of their lags."""
-    for name in dict.fromkeys(cell.name for cell in cells):
-        yield name, [cell for cell in cells if cell.name == name]
+    for name in dict.fromkeys(group.name for group in groups):
+        yield name, [group for group in groups if group.name == name]
 
 
-def _solved(cells: Sequence[Cell]) -> str:
+def _solved(groups: Sequence[Group]) -> str:
     """How many of the runs were solved, in words; empty if the task does not define it."""
-    runs = [run for cell in cells for run in cell.finished]
-    return f" ({sum(run['solved'] for run in runs)} of {len(runs)} solved)" if cells[0].solvable else ""
+    runs = [run for group in groups for run in group.finished]
+    return f" ({sum(run['solved'] for run in runs)} of {len(runs)} solved)" if groups[0].solvable else ""
 
 
 def _band(axes: Axes, means: dict[int, Estimate], colour: str) -> None:

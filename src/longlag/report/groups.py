@@ -15,7 +15,7 @@ from longlag.records.identity import TARGET
 log = logging.getLogger(__name__)
 
 
-class Cell(NamedTuple):
+class Group(NamedTuple):
     """A group: the runs with the same task, model, lag and settings, which differ in the seed only.
 
     Attributes:
@@ -89,14 +89,14 @@ def _readable(path: Path) -> Iterator[Record]:
         log.warning("left out: %s", first_line(error))
 
 
-def cells(runs: Sequence[Record]) -> list[Cell]:
+def groups(runs: Sequence[Record]) -> list[Group]:
     """Group the runs, and sort the groups by task, model, lag and settings."""
     families: dict[tuple[str, str], dict[tuple[int, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         same = json.dumps(identity.group(run["config"]), sort_keys=True)
         families[run["task"], run["model"]][run["lag"], same].append(run)
     return [
-        Cell(*family, lag, words, families[family][lag, same])
+        Group(*family, lag, words, families[family][lag, same])
         for family in sorted(families)
         for (lag, same), words in sorted(names(families[family]).items(), key=lambda named: named[0][0])
     ]

@@ -16,7 +16,7 @@ from longlag.records import Record
 from longlag.records.identity import flattened
 from longlag.report import gates, panels, table
 from longlag.report.charts import Chart, figure
-from longlag.report.groups import Cell, cells
+from longlag.report.groups import Group, groups
 from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
 
 HERE = Path(__file__).parent
@@ -35,15 +35,15 @@ def page(runs: Sequence[Record], title: str) -> str:
         runs: records of any status and any task.
         title: the heading of the page.
     """
-    every = cells(runs)
-    finished = [cell for cell in every if cell.finished]
+    every = groups(runs)
+    finished = [group for group in every if group.finished]
     style = panels.styles(every)
-    tasks = sorted({cell.task for cell in finished})
+    tasks = sorted({group.task for group in finished})
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(_what_there_is(runs))}</p>',
         *_warnings(every),
-        *(_of_task(task, [cell for cell in finished if cell.task == task], style) for task in tasks),
+        *(_of_task(task, [group for group in finished if group.task == task], style) for task in tasks),
         "<h2>Table</h2>",
         _table(table.rows(runs)),
         "<h2>What was run</h2>",
@@ -67,24 +67,24 @@ def _what_there_is(runs: Sequence[Record]) -> str:
     return f"{len(runs)} runs ({how}); commit {', '.join(commits) or 'unknown'}"
 
 
-def _warnings(every: Sequence[Cell]) -> Iterator[str]:
+def _warnings(every: Sequence[Group]) -> Iterator[str]:
     """Warnings about too few seeds, runs that did not finish and unequal budgets."""
-    finished = [cell for cell in every if cell.finished]
+    finished = [group for group in every if group.finished]
     if not finished:
         yield _warning("None of these runs finished: there is nothing to draw. Their errors stand below.")
         return
-    few = [cell for cell in finished if len(cell.finished) < ENOUGH_SEEDS]
+    few = [group for group in finished if len(group.finished) < ENOUGH_SEEDS]
     if few:
-        fewest = min(len(cell.finished) for cell in few)
+        fewest = min(len(group.finished) for group in few)
         yield _warning(
-            f"{len(few)} of {len(finished)} cells have fewer than {ENOUGH_SEEDS} seeds, the least {fewest}: their "
+            f"{len(few)} of {len(finished)} groups have fewer than {ENOUGH_SEEDS} seeds, the least {fewest}: their "
             "intervals are rough, and no test of one model against another is made of them."
         )
-    lost = sum(len(cell.runs) - len(cell.finished) for cell in every)
+    lost = sum(len(group.runs) - len(group.finished) for group in every)
     if lost:
         yield _warning(f"{lost} runs did not finish. They are in no figure; they are listed below.")
-    for task in sorted({cell.task for cell in finished}):
-        yield from _unequal([run for cell in finished if cell.task == task for run in cell.finished], task)
+    for task in sorted({group.task for group in finished}):
+        yield from _unequal([run for group in finished if group.task == task for run in group.finished], task)
 
 
 def _unequal(runs: Sequence[Record], task: str) -> Iterator[str]:
@@ -105,9 +105,9 @@ def _warning(words: str) -> str:
     return f'<p class="warn">{escape(words)}</p>'
 
 
-def _of_task(task: str, ours: Sequence[Cell], style: panels.Styles) -> str:
+def _of_task(task: str, ours: Sequence[Group], style: panels.Styles) -> str:
     """The section of one task with all its panels."""
-    several = len({cell.lag for cell in ours}) > 1
+    several = len({group.lag for group in ours}) > 1
     solving = [panels.success(ours, style), panels.steps_to_solve(ours, style), panels.learning(ours, style)]
     return "".join(
         [
@@ -129,14 +129,14 @@ def _section(heading: str, *parts: str) -> str:
     return f"<h3>{heading}</h3>{''.join(parts)}" if any(parts) else ""
 
 
-def _in_a_sentence(ours: Sequence[Cell]) -> str:
+def _in_a_sentence(ours: Sequence[Group]) -> str:
     """The test accuracy of each model at the largest lag, in one sentence."""
     tested = table.with_test(ours)
     if not tested:
         return "<p>These runs were not tested: they drew no test data.</p>"
-    lag = max(cell.lag for cell in tested)
-    shown = [cell for cell in tested if cell.lag == lag]
-    scores = [(cell.name, mean(run["test"]["accuracy"] for run in cell.finished)) for cell in shown]
+    lag = max(group.lag for group in tested)
+    shown = [group for group in tested if group.lag == lag]
+    scores = [(group.name, mean(run["test"]["accuracy"] for run in group.finished)) for group in shown]
     chance = shown[0].finished[0]["test"]["chance"]
     said = ", ".join(f"{name} {score.value:.2f}{_interval(score)}" for name, score in scores)
     return f"<p>Accuracy at lag {lag} (chance {chance:.3f}): {escape(said)}.</p>"
@@ -151,9 +151,9 @@ def _charts(charts: Iterable[Chart], size: str = "") -> str:
     return f'<div class="charts {size}">{drawn}</div>' if drawn else ""
 
 
-def _matrices(ours: Sequence[Cell]) -> str:
+def _matrices(ours: Sequence[Group]) -> str:
     """Accuracy by trained and tested lag: a matrix for each model that was trained at several lags."""
-    found = table.matrix([run for cell in ours for run in cell.runs])
+    found = table.matrix([run for group in ours for run in group.runs])
     shown = [_matrix(name, rows) for (_, name), rows in found.items() if len(rows) > 1]
     return f'<div class="matrices">{"".join(shown)}</div>' if shown else ""
 
@@ -177,10 +177,10 @@ def _heat(estimate: Estimate | None, own: bool) -> str:
     return f'<td class="heat{" own" * own}" style="--v:{estimate.value:.2f}">{estimate.value:.2f}</td>'
 
 
-def _examples(ours: Sequence[Cell], style: panels.Styles) -> str:
+def _examples(ours: Sequence[Group], style: panels.Styles) -> str:
     """The forecasts, generated text and gate pictures of the first run of each model at the largest lag."""
-    lag = max(cell.lag for cell in ours)
-    firsts = [cell.finished[0] for cell in ours if cell.lag == lag]
+    lag = max(group.lag for group in ours)
+    firsts = [group.finished[0] for group in ours if group.lag == lag]
     parts = [_charts([panels.forecast(run, style) for run in firsts if "forecasts" in run["example"]], "small")]
     for run in firsts:
         if sample := run["example"].get("sample"):

@@ -1,4 +1,4 @@
-"""What there is to show of the cells of one task: each panel a chart. Needs no torch."""
+"""What there is to show of the groups of one task: each panel a chart. Needs no torch."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -8,46 +8,46 @@ from typing import Any, cast
 from longlag.records import Record
 from longlag.report.charts import Chart, Line, Point
 from longlag.report.figures import decades
-from longlag.report.groups import Cell
+from longlag.report.groups import Group
 from longlag.report.statistics import Estimate, mean, median_to_solve, success_rate
 from longlag.report.table import tested_at, with_test
 
 Styles = dict[str, int]  # the number of each model, the same in every panel
 
 
-def styles(cells: Sequence[Cell]) -> Styles:
+def styles(groups: Sequence[Group]) -> Styles:
     """A number for the colour and the mark of each model."""
-    return {name: number for number, name in enumerate(dict.fromkeys(cell.name for cell in cells))}
+    return {name: number for number, name in enumerate(dict.fromkeys(group.name for group in groups))}
 
 
-def headline(cells: Sequence[Cell], style: Styles) -> Chart:
+def headline(groups: Sequence[Group], style: Styles) -> Chart:
     """Accuracy over lags: of networks trained at each, or, where there is one, of its networks tested at each."""
-    return trained(cells, style) if len({cell.lag for cell in cells}) > 1 else tested(cells, style)
+    return trained(groups, style) if len({group.lag for group in groups}) > 1 else tested(groups, style)
 
 
-def trained(cells: Sequence[Cell], style: Styles) -> Chart:
+def trained(groups: Sequence[Group], style: Styles) -> Chart:
     """Accuracy of networks trained and tested at each lag, with interval and single runs."""
     lines = []
-    for name, ours in _by_name(with_test(cells)).items():
-        means = {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in ours}
-        dots = [(cell.lag, run["test"]["accuracy"]) for cell in ours for run in cell.finished]
+    for name, ours in _by_name(with_test(groups)).items():
+        means = {group.lag: mean(run["test"]["accuracy"] for run in group.finished) for group in ours}
+        dots = [(group.lag, run["test"]["accuracy"]) for group in ours for run in group.finished]
         lines.append(_estimated(name, style[name], means, dots))
-    return _accuracy("Accuracy against lag", "trained and tested at lag (steps)", cells, lines)
+    return _accuracy("Accuracy against lag", "trained and tested at lag (steps)", groups, lines)
 
 
-def tested(cells: Sequence[Cell], style: Styles) -> Chart:
+def tested(groups: Sequence[Group], style: Styles) -> Chart:
     """Accuracy of the networks trained at the largest lag, tested at each."""
-    lines, lag = [], max(cell.lag for cell in cells)
-    for name, ours in _by_name(with_test(cells), lag).items():
+    lines, lag = [], max(group.lag for group in groups)
+    for name, ours in _by_name(with_test(groups), lag).items():
         dots = [(at["lag"], at["accuracy"]) for run in ours[0].finished for at in run["lag_curve"]]
         lines.append(_estimated(name, style[name], tested_at(ours[0].finished), dots))
-    return _accuracy(f"Trained once, at lag {lag}", "tested at lag (steps)", cells, lines)
+    return _accuracy(f"Trained once, at lag {lag}", "tested at lag (steps)", groups, lines)
 
 
-def gradient(cells: Sequence[Cell], style: Styles) -> Chart:
+def gradient(groups: Sequence[Group], style: Styles) -> Chart:
     """The gradient over distance at the largest lag, means over runs: before training, and dashed after."""
-    lines, lag = [], max(cell.lag for cell in cells)
-    for name, ours in _by_name(cells, lag).items():
+    lines, lag = [], max(group.lag for group in groups)
+    for name, ours in _by_name(groups, lag).items():
         measured = [list(decades(run, "log10_norm").values()) for run in ours[0].finished if run["gradient"]]
         for at in (0, -1) if measured else ():
             points = _mean_profile([profiles[at] for profiles in measured])
@@ -56,34 +56,34 @@ def gradient(cells: Sequence[Cell], style: Styles) -> Chart:
     return Chart(title, "distance (steps)", "log10 of gradient / that at 0", lines, y_scale="decades")
 
 
-def success(cells: Sequence[Cell], style: Styles) -> Chart:
+def success(groups: Sequence[Group], style: Styles) -> Chart:
     """Share of runs that were solved, with Wilson's interval."""
     lines = [
-        _estimated(name, style[name], {cell.lag: success_rate(cell.finished) for cell in ours})
-        for name, ours in _by_name([cell for cell in cells if cell.solvable]).items()
+        _estimated(name, style[name], {group.lag: success_rate(group.finished) for group in ours})
+        for name, ours in _by_name([group for group in groups if group.solvable]).items()
     ]
     return Chart("Share of runs solved", "lag (steps)", "solved", lines, y_range=(0, 1))
 
 
-def steps_to_solve(cells: Sequence[Cell], style: Styles) -> Chart:
+def steps_to_solve(groups: Sequence[Group], style: Styles) -> Chart:
     """Median steps to solve; a lag is missing where that lies beyond the budget."""
-    return _cost("Steps to solve (median)", "steps", cells, style, median_to_solve)
+    return _cost("Steps to solve (median)", "steps", groups, style, median_to_solve)
 
 
-def costs(cells: Sequence[Cell], style: Styles) -> list[Chart]:
+def costs(groups: Sequence[Group], style: Styles) -> list[Chart]:
     """Seconds, memory and throughput over lag, medians over runs."""
     kinds = (
         ("Seconds of training", "seconds", "seconds"),
         ("Peak memory", "bytes", "peak_memory_bytes"),
         ("Throughput", "time steps per second", "tokens_per_second"),
     )
-    return [_cost(title, words, cells, style, partial(_median_cost, key)) for title, words, key in kinds]
+    return [_cost(title, words, groups, style, partial(_median_cost, key)) for title, words, key in kinds]
 
 
-def learning(cells: Sequence[Cell], style: Styles) -> Chart:
+def learning(groups: Sequence[Group], style: Styles) -> Chart:
     """Validation accuracy over training at the largest lag, a line for each run."""
-    lines, lag = [], max(cell.lag for cell in cells)
-    for name, ours in _by_name(cells, lag).items():
+    lines, lag = [], max(group.lag for group in groups)
+    for name, ours in _by_name(groups, lag).items():
         for number, run in enumerate(ours[0].finished):
             points = [(at["step"], at["accuracy"]) for at in run["learning_curve"]]
             lines.append(Line(name if number == 0 else "", style[name], points))
@@ -102,9 +102,9 @@ def forecast(run: Record, style: Styles) -> Chart:
     return Chart(f"Forecast, lag {run['lag']}, seed {run['seed']}", "step", "value", lines, "linear")
 
 
-def _by_name(cells: Sequence[Cell], lag: int | None = None) -> dict[str, list[Cell]]:
-    names = dict.fromkeys(cell.name for cell in cells)
-    ours = {name: [cell for cell in cells if cell.name == name and lag in (None, cell.lag)] for name in names}
+def _by_name(groups: Sequence[Group], lag: int | None = None) -> dict[str, list[Group]]:
+    names = dict.fromkeys(group.name for group in groups)
+    ours = {name: [group for group in groups if group.name == name and lag in (None, group.lag)] for name in names}
     return {name: group for name, group in ours.items() if group}
 
 
@@ -114,8 +114,8 @@ def _estimated(name: str, style: int, means: dict[int, Estimate], dots: Sequence
     return Line(name, style, points, band if len(band) > 1 else (), dots)
 
 
-def _accuracy(title: str, x: str, cells: Sequence[Cell], lines: Sequence[Line]) -> Chart:
-    chances = [cell.finished[0]["test"]["chance"] for cell in with_test(cells)]
+def _accuracy(title: str, x: str, groups: Sequence[Group], lines: Sequence[Line]) -> Chart:
+    chances = [group.finished[0]["test"]["chance"] for group in with_test(groups)]
     level = (statistics.fmean(chances), "chance") if chances else None
     return Chart(title, x, "accuracy", lines, y_range=(0, 1), level=level)
 
@@ -131,10 +131,10 @@ def _mean_profile(profiles: Sequence[dict[int, float]]) -> list[Point]:
     return points
 
 
-def _cost(title: str, y: str, cells: Sequence[Cell], style: Styles, of: Callable[[Sequence[Record]], Any]) -> Chart:
+def _cost(title: str, y: str, groups: Sequence[Group], style: Styles, of: Callable[[Sequence[Record]], Any]) -> Chart:
     lines = []
-    for name, ours in _by_name(cells).items():
-        values = {cell.lag: of(cell.finished) for cell in ours}
+    for name, ours in _by_name(groups).items():
+        values = {group.lag: of(group.finished) for group in ours}
         lines.append(Line(name, style[name], [(lag, value) for lag, value in values.items() if value]))
     return Chart(title, "lag (steps)", y, lines, y_scale="log")
 

@@ -1,6 +1,6 @@
 """Statistics of sets of runs: pure functions of numbers and records. Needs no torch.
 
-A set is the runs of one cell that differ in their seed. What too few seeds cannot tell is None, never a guess.
+The runs of a set differ in their seed only. A statistic that needs more runs than there are is None.
 """
 
 import statistics

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from longlag.records import Record
 from longlag.report import markdown as md
-from longlag.report.groups import Cell, cells
+from longlag.report.groups import Group, groups
 from longlag.report.statistics import Estimate, accuracy_horizon, mean, median, median_to_solve, success_rate
 
 
@@ -57,7 +57,7 @@ Row = dict[str, Any]  # by column: text, a number, an Estimate, a Change, or Non
 
 def rows(runs: Sequence[Record]) -> list[Row]:
     """A row for each group of runs."""
-    return [_row(cell) for cell in cells(runs)]
+    return [_row(group) for group in groups(runs)]
 
 
 def terminal(table: Sequence[Row]) -> Table:
@@ -87,14 +87,14 @@ def points(runs: Sequence[Record]) -> str:
 def matrix(runs: Sequence[Record]) -> dict[tuple[str, str], dict[int, dict[int, Estimate]]]:
     """Mean accuracy over seeds: by task and model, then by trained lag, then by tested lag."""
     matrices: dict[tuple[str, str], dict[int, dict[int, Estimate]]] = {}
-    for cell in with_test(cells(runs)):
-        matrices.setdefault((cell.task, cell.name), {})[cell.lag] = tested_at(cell.finished)
+    for group in with_test(groups(runs)):
+        matrices.setdefault((group.task, group.name), {})[group.lag] = tested_at(group.finished)
     return matrices
 
 
-def with_test(cells: Iterable[Cell]) -> list[Cell]:
+def with_test(groups: Iterable[Group]) -> list[Group]:
     """The groups whose finished runs were all tested; with `eval.sequences=0` a run is not tested."""
-    return [cell for cell in cells if cell.finished and all(run["test"] for run in cell.finished)]
+    return [group for group in groups if group.finished and all(run["test"] for run in group.finished)]
 
 
 def tested_at(runs: Sequence[Record]) -> dict[int, Estimate]:
@@ -109,22 +109,22 @@ def by_lag(runs: Sequence[Record]) -> str:
     The last column is log10 g(lag)/g(0) at the largest lag before training. Raises ValueError unless the tested runs
     are all of one task.
     """
-    finished = with_test(cells(runs))
-    if len({cell.task for cell in finished}) != 1:
+    finished = with_test(groups(runs))
+    if len({group.task for group in finished}) != 1:
         raise ValueError("a table by lag is of the finished runs of one task")
-    lags = sorted({cell.lag for cell in finished})
+    lags = sorted({group.lag for group in finished})
     rows = []
-    for name in dict.fromkeys(cell.name for cell in finished):
-        ours = {cell.lag: cell for cell in finished if cell.name == name}
+    for name in dict.fromkeys(group.name for group in finished):
+        ours = {group.lag: group for group in finished if group.name == name}
         row = [_score(ours[lag]) if lag in ours else "" for lag in lags]
         start = _change(ours[lags[-1]].finished, "log10_over_lag") if lags[-1] in ours else None
         rows.append([md.code(name), *row, "" if start is None or start.before is None else f"{start.before:.1f}"])
     return md.table(["model", *map(str, lags), f"log10 g({lags[-1]})/g(0)"], rows)
 
 
-def _score(cell: Cell) -> str:
-    accuracy = mean(run["test"]["accuracy"] for run in cell.finished).value
-    return f"{accuracy:.2f} ({sum(run['solved'] for run in cell.finished)}/{len(cell.finished)})"
+def _score(group: Group) -> str:
+    accuracy = mean(run["test"]["accuracy"] for run in group.finished).value
+    return f"{accuracy:.2f} ({sum(run['solved'] for run in group.finished)}/{len(group.finished)})"
 
 
 def terminal_matrix(title: str, trained: dict[int, dict[int, Estimate]]) -> Table:
@@ -137,25 +137,25 @@ def terminal_matrix(title: str, trained: dict[int, dict[int, Estimate]]) -> Tabl
 
 
 def _points(runs: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
-    for cell in cells(runs):
-        for run in cell.runs:
-            which = cell.task, cell.model, cell.settings, cell.lag, run["seed"]
+    for group in groups(runs):
+        for run in group.runs:
+            which = group.task, group.model, group.settings, group.lag, run["seed"]
             for curve, (x, measures) in CURVES.items():
                 for at in cast("Any", run)[curve]:
                     of = (at["step"] if curve == "gradient" else None,)
                     yield from ((*which, curve, *of, x, at[x], name, at[name]) for name in measures if name in at)
 
 
-def _row(cell: Cell) -> Row:
+def _row(group: Group) -> Row:
     row = dict.fromkeys(COLUMNS) | {
-        "task": cell.task,
-        "model": cell.model,
-        "lag": cell.lag,
-        "differs in": cell.settings or None,
-        "runs": len(cell.finished),
-        "not finished": len(cell.runs) - len(cell.finished) or None,
+        "task": group.task,
+        "model": group.model,
+        "lag": group.lag,
+        "differs in": group.settings or None,
+        "runs": len(group.finished),
+        "not finished": len(group.runs) - len(group.finished) or None,
     }
-    return row | _learned(cell) | (_scored(cell.finished) if with_test([cell]) else {}) if cell.finished else row
+    return row | _learned(group) | (_scored(group.finished) if with_test([group]) else {}) if group.finished else row
 
 
 def _scored(done: Sequence[Record]) -> Row:
@@ -168,12 +168,12 @@ def _scored(done: Sequence[Record]) -> Row:
     }
 
 
-def _learned(cell: Cell) -> Row:
+def _learned(group: Group) -> Row:
     """The columns that come from training."""
-    done = cell.finished
+    done = group.finished
     return {
-        "solved": success_rate(done) if cell.solvable else None,
-        "steps to solve": median_to_solve(done) or math.inf if cell.solvable else None,
+        "solved": success_rate(done) if group.solvable else None,
+        "steps to solve": median_to_solve(done) or math.inf if group.solvable else None,
         "log10 g(lag)/g(0)": _change(done, "log10_over_lag"),
         "decades per step": _change(done, "decades_per_step"),
         "gradient horizon": _change(done, "horizon"),

@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from longlag.files import first_line, shown
-from longlag.sweeps.launcher import Cell, Failed, Sweep
+from longlag.sweeps.launcher import Failed, Sweep, SweepRun
 from longlag.sweeps.workers import blame, in_worker
 from longlag.training.stop import GRACE
 
@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
     hydra_context: HydraContext
     task_function: TaskFunction
-    cell: Cell
+    run: SweepRun
     name: str
 
     def __call__(self) -> tuple[Any, str | None]:
@@ -67,28 +67,28 @@ class Submitit(Sweep):
         self.submitit = needed("submitit", "slurm")
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
-    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
+    def run(self, runs: Sequence[SweepRun]) -> Generator[tuple[SweepRun, JobReturn]]:
         """Yield each run with its result as soon as it ends."""
-        left, jobs = deque(cells), list[tuple[Any, Cell]]()
+        left, jobs = deque(runs), list[tuple[Any, SweepRun]]()
         try:
             while left or jobs:
                 free = len(left) if self.at_once is None else min(len(left), self.at_once - len(jobs))
                 jobs += self._submit([left.popleft() for _ in range(free)])
                 time.sleep(1)
-                for job, cell in [pair for pair in jobs if pair[0].done()]:
-                    jobs.remove((job, cell))
-                    yield cell, outcome(cell, partial(_result, job))
+                for job, run in [pair for pair in jobs if pair[0].done()]:
+                    jobs.remove((job, run))
+                    yield run, outcome(run, partial(_result, job))
         finally:
             self.cancel([job for job, _ in jobs])
 
-    def _submit(self, cells: Iterable[Cell]) -> list[tuple[Any, Cell]]:
+    def _submit(self, runs: Iterable[SweepRun]) -> list[tuple[Any, SweepRun]]:
         """Submit the runs; consecutive runs with equal job settings form one job array."""
         jobs = []
-        for settings, alike in groupby(cells, self.settings):
+        for settings, alike in groupby(runs, self.settings):
             executor, group = self._executor(**settings), list(alike)
             try:
                 with executor.batch():
-                    begun = [executor.submit(self._job(cell)) for cell in group]
+                    begun = [executor.submit(self._job(run)) for run in group]
             except RuntimeError as refused:  # its text is what sbatch printed
                 raise ValueError(str(refused)) from refused
             jobs += list(zip(begun, group, strict=True))
@@ -99,12 +99,12 @@ class Submitit(Sweep):
         for job in jobs:
             job.cancel(check=False)
 
-    def settings(self, cell: Cell) -> dict[str, Any]:
+    def settings(self, run: SweepRun) -> dict[str, Any]:
         """The settings of a run's job. Raises ValueError if `trainer.devices` is not a number."""
-        found: Any = OmegaConf.to_container(cell.config.hydra.launcher, resolve=True)
-        if not isinstance(cell.settings.trainer.devices, int):
-            raise ValueError(f"trainer.devices={cell.settings.trainer.devices}: a cluster needs to know how many")
-        if cell.settings.trainer.accelerator == "cpu":
+        found: Any = OmegaConf.to_container(run.config.hydra.launcher, resolve=True)
+        if not isinstance(run.settings.trainer.devices, int):
+            raise ValueError(f"trainer.devices={run.settings.trainer.devices}: a cluster needs to know how many")
+        if run.settings.trainer.accelerator == "cpu":
             found["gpus_per_node"] = None
         return {name: value for name, value in found.items() if name not in ("_target_", "at_once")}
 
@@ -118,11 +118,11 @@ class Submitit(Sweep):
         executor.update_parameters(name="longlag", **named)
         return executor
 
-    def _job(self, cell: Cell) -> Job:
-        config = cell.config.copy()
+    def _job(self, run: SweepRun) -> Job:
+        config = run.config.copy()
         config.resume = str(Path(config.hydra.sweep.dir).absolute())
         name = JobRuntime.instance().get("name")
-        return Job(self.hydra_context, self.task_function, cell._replace(config=config), name)
+        return Job(self.hydra_context, self.task_function, run._replace(config=config), name)
 
 
 class SubmititSlurm(Submitit):
@@ -177,27 +177,27 @@ class Ray(Sweep):
         self.ray = needed("ray", "ray")
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
-    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
+    def run(self, runs: Sequence[SweepRun]) -> Generator[tuple[SweepRun, JobReturn]]:
         """Yield each run with its result as soon as it ends."""
         stop = signal.getsignal(signal.SIGTERM)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send usage statistics to its makers
         self.ray.init(**self.init, ignore_reinit_error=True, log_to_driver=False)
         signal.signal(signal.SIGTERM, stop)  # ray.init has installed its own handler
-        tasks = {self._task(cell): cell for cell in cells}
+        tasks = {self._task(run): run for run in runs}
         try:
             while tasks:
                 (task,), _ = self.ray.wait(list(tasks))
-                cell = tasks.pop(task)
-                yield cell, outcome(cell, partial(self._result, task))
+                run = tasks.pop(task)
+                yield run, outcome(run, partial(self._result, task))
         finally:
             for task in tasks:
                 self.ray.cancel(task)
             self.ray.shutdown()
 
-    def _task(self, cell: Cell) -> Any:
-        options: Any = OmegaConf.to_container(cell.config.hydra.launcher.remote, resolve=True)
+    def _task(self, run: SweepRun) -> Any:
+        options: Any = OmegaConf.to_container(run.config.hydra.launcher.remote, resolve=True)
         work = self.ray.remote(max_retries=0, **options)(_in_folder)
-        return work.remote(os.getcwd(), self.hydra_context, self.task_function, cell, JobRuntime.instance().get("name"))
+        return work.remote(os.getcwd(), self.hydra_context, self.task_function, run, JobRuntime.instance().get("name"))
 
     def _result(self, task: Any) -> Any:
         """The tuning score, from a task.
@@ -218,12 +218,12 @@ def _in_folder(folder: str, *arguments: Any) -> Any:
     return in_worker(*arguments)
 
 
-def outcome(cell: Cell, result: Any) -> JobReturn:
+def outcome(run: SweepRun, result: Any) -> JobReturn:
     """The result of a run, also if it failed. If its process was lost, its record is made to say so."""
     try:
         return JobReturn(status=JobStatus.COMPLETED, _return_value=result())
     except ChildProcessError as lost:
-        blame(cell, lost)
+        blame(run, lost)
         return Failed(lost)
     except RuntimeError as failure:
         return Failed(failure)

@@ -98,9 +98,9 @@ class Horizon(Sweeper):
         begun = 0
         while wanted := [(line, lag, seed) for line in lines for lag, seed in line.search.ask()]:
             words = [[*line.overrides, f"lag={lag}", f"seed={seed}"] for line, lag, seed in wanted]
-            now = self._trials.cells(words, begun)
+            now = self._trials.compose(words, begun)
             self._trials.check(now)
-            if any(cell.settings.task.get("solved_at") is None for cell in now):
+            if any(run.settings.task.get("solved_at") is None for run in now):
                 raise ValueError("nothing counts as solved here: set task.solved_at to the accuracy that shall")
             if not begun:
                 folder = shown(Path(self._config.hydra.sweep.dir).absolute())
@@ -108,10 +108,10 @@ class Horizon(Sweeper):
             begun += len(now)
             returns: dict[int, JobReturn] = {}
             self._trials.finish(now, returns)
-            for (line, _, _), cell in zip(wanted, now, strict=True):
-                record = cell.record
+            for (line, _, _), run in zip(wanted, now, strict=True):
+                record = run.record
                 if record is None:
-                    raise ValueError(f"{cell.name}: {first_line(returns[cell.number]._return_value)}")
+                    raise ValueError(f"{run.name}: {first_line(returns[run.number]._return_value)}")
                 line.search.tell(trial(record))
                 line.about |= {"model": record["model"], "task": record["task"], "budget": record["config"]["budget"]}
             for line in dict.fromkeys(line for line, _, _ in wanted):

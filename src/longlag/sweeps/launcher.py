@@ -29,7 +29,7 @@ from longlag.training.stop import terminated_like_ctrl_c
 log = logging.getLogger(__name__)
 
 
-class Cell(NamedTuple):
+class SweepRun(NamedTuple):
     """One run of a sweep.
 
     Attributes:
@@ -90,29 +90,29 @@ class Sweep(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Execute one run for each list of overrides; a run that fails does not stop the others."""
-        cells: list[Cell] = []
+        runs: list[SweepRun] = []
         returns: dict[int, JobReturn] = {}
         try:
             with self.at_work(len(job_overrides)):
-                made = self.cells(job_overrides, initial_job_idx)
+                made = self.compose(job_overrides, initial_job_idx)
                 self.check(made)
                 tune = made[0].settings.get("tune")
                 if tune:
-                    tuning.check([(cell.choices, cell.settings) for cell in made], self.config.hydra)
-                cells += made
-                self.finish(cells, returns)
+                    tuning.check([(run.choices, run.settings) for run in made], self.config.hydra)
+                runs += made
+                self.finish(runs, returns)
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(self.stopped(cells, len(job_overrides))) from stop
+            raise KeyboardInterrupt(self.stopped(runs, len(job_overrides))) from stop
         finally:
-            sum_up(cells, returns)
-        track(cells)
+            sum_up(runs, returns)
+        track(runs)
         if tune:
-            returns |= self._tuned(cells)
-        return self._returned(cells, returns)
+            returns |= self._tuned(runs)
+        return self._returned(runs, returns)
 
-    def stopped(self, cells: Sequence[Cell], of: int) -> str:
+    def stopped(self, runs: Sequence[SweepRun], of: int) -> str:
         """One line for a stopped sweep: how many runs ended, and the command that resumes it."""
-        found = [record for cell in cells if (record := cell.record)]
+        found = [record for run in runs if (record := run.record)]
         ended = sum(record["status"] in resume.ENDED for record in found)
         return f"stopped with {ended} of {of} runs ended; {self.going_on}"
 
@@ -122,66 +122,66 @@ class Sweep(Launcher):
         return f"go on with: python train.py resume={shown(Path(self.config.hydra.sweep.dir).absolute())}"
 
     @contextmanager
-    def at_work(self, cells: int) -> Iterator[None]:
+    def at_work(self, runs: int) -> Iterator[None]:
         """The context in which runs execute: a SIGTERM stops them all. Subclasses start and stop their workers here.
 
         Args:
-            cells: about how many runs there will be.
+            runs: about how many runs there will be.
         """
         with terminated_like_ctrl_c():
             yield
 
-    def cells(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Cell]:
+    def compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[SweepRun]:
         """Compose a run for each list of overrides, numbered from `first` on.
 
         Raises ValueError if there are none, or if two would share a folder.
         """
-        cells = [self._cell(first + index, overrides) for index, overrides in enumerate(job_overrides)]
-        if not cells:
+        runs = [self._run(first + index, overrides) for index, overrides in enumerate(job_overrides)]
+        if not runs:
             raise ValueError("the sweep has no runs: one of the settings has no values")
-        if len({cell.name for cell in cells}) < len(cells):
+        if len({run.name for run in runs}) < len(runs):
             raise ValueError("hydra.sweep.subdir gives several runs one folder; ${hydra:job.num} tells them apart")
-        return cells
+        return runs
 
-    def check(self, cells: Sequence[Cell]) -> None:
+    def check(self, runs: Sequence[SweepRun]) -> None:
         """Check all runs before any of them starts.
 
         Raises ValueError if the settings of a run are invalid, BlockingIOError if it is locked by another process.
         """
-        if refused := [line for cell in cells if (line := _refusal(cell))]:
-            raise ValueError(_in_common(refused, len(cells)))
-        busy = [cell.name for cell in cells if cell.settings.get("resume") and records.locked(cell.folder)]
+        if refused := [line for run in runs if (line := _refusal(run))]:
+            raise ValueError(_in_common(refused, len(runs)))
+        busy = [run.name for run in runs if run.settings.get("resume") and records.locked(run.folder)]
         if busy:
             raise BlockingIOError(
                 f"{', '.join(busy)}: locked by another process, which is still at work; wait for it, or stop it first"
             )
 
-    def finish(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
+    def finish(self, runs: Sequence[SweepRun], returns: dict[int, JobReturn]) -> None:
         """Execute the runs that have not ended yet; store each result in `returns`, by the run's number."""
-        kept = {cell.number: done for cell in cells if (done := cell.kept)}
+        kept = {run.number: done for run in runs if (done := run.kept)}
         if kept:
-            log.info("%d of %d runs have ended already", len(kept), len(cells))
+            log.info("%d of %d runs have ended already", len(kept), len(runs))
         returns |= kept
-        self._watch([cell for cell in cells if cell.number not in kept], returns)
+        self._watch([run for run in runs if run.number not in kept], returns)
 
-    def _watch(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> None:
+    def _watch(self, runs: Sequence[SweepRun], returns: dict[int, JobReturn]) -> None:
         """Execute the runs; store each result in `returns` and log it."""
         started, ended, told = time.monotonic(), [], set[str]()
-        with closing(self.run(cells)) as ends:
-            for cell, done in ends:
-                returns[cell.number] = done
+        with closing(self.run(runs)) as ends:
+            for run, done in ends:
+                returns[run.number] = done
                 ended.append(done)
-                refusal = "" if cell.record else first_line(done._return_value)
+                refusal = "" if run.record else first_line(done._return_value)
                 # an error that many runs share is logged once here, and counted at the end
                 if not refusal or refusal not in told:
-                    log.info("%s", _news(cell, ended, len(cells), time.monotonic() - started))
+                    log.info("%s", _news(run, ended, len(runs), time.monotonic() - started))
                 told.add(refusal)
 
-    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
+    def run(self, runs: Sequence[SweepRun]) -> Generator[tuple[SweepRun, JobReturn]]:
         """Yield each run with its result as soon as it ends."""
         raise NotImplementedError
 
-    def _cell(self, number: int, overrides: Sequence[str]) -> Cell:
+    def _run(self, number: int, overrides: Sequence[str]) -> SweepRun:
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = str(number)
@@ -190,35 +190,35 @@ class Sweep(Launcher):
         HydraConfig.instance().set_config(config)  # ${hydra:…} in `sweep.subdir` resolves from it
         name = str(config.hydra.sweep.subdir)
         HydraConfig.instance().cfg = before
-        return Cell(number, name, config)
+        return SweepRun(number, name, config)
 
-    def _tuned(self, cells: Sequence[Cell]) -> dict[int, JobReturn]:
+    def _tuned(self, runs: Sequence[SweepRun]) -> dict[int, JobReturn]:
         """Choose from these trials and all earlier ones.
 
         Returns a tuning score of 0 for each trial that diverged: for the sweeper, it counts as a trial.
         """
-        statuses = {cell.number: record["status"] for cell in cells if (record := cell.record)}
-        if any(statuses.get(cell.number) not in resume.ENDED for cell in cells):
+        statuses = {run.number: record["status"] for run in runs if (record := run.record)}
+        if any(statuses.get(run.number) not in resume.ENDED for run in runs):
             log.warning("nothing is tuned: not all trials finished")
         else:
-            for shown in tuning.conclude(cells[0].settings, self.config.hydra):
+            for shown in tuning.conclude(runs[0].settings, self.config.hydra):
                 _console().print(shown, highlight=False, soft_wrap=isinstance(shown, str), markup=False)
         diverged = JobReturn(status=JobStatus.COMPLETED, _return_value=0.0)
         return {number: diverged for number, status in statuses.items() if status == "diverged"}
 
-    def _returned(self, cells: Sequence[Cell], returns: dict[int, JobReturn]) -> list[JobReturn]:
+    def _returned(self, runs: Sequence[SweepRun], returns: dict[int, JobReturn]) -> list[JobReturn]:
         """The results for Hydra's sweeper.
 
         Each holds the tuning score of its run; for a failed run, an error that says how many runs failed.
         """
         failed = sum(done.status == JobStatus.FAILED for done in returns.values())
         again = f"resume={shown(Path(self.config.hydra.sweep.dir).absolute())}"
-        if cells and not any(cell.record for cell in cells):
-            raise ValueError(_in_common([first_line(returns[cell.number]._return_value) for cell in cells]))
+        if runs and not any(run.record for run in runs):
+            raise ValueError(_in_common([first_line(returns[run.number]._return_value) for run in runs]))
         error = ValueError(
-            f"{failed} of {len(cells)} runs did not finish; {again} tries again those that did not diverge"
+            f"{failed} of {len(runs)} runs did not finish; {again} tries again those that did not diverge"
         )
-        ordered = [returns[cell.number] for cell in cells]
+        ordered = [returns[run.number] for run in runs]
         return [Failed(error) if done.status == JobStatus.FAILED else done for done in ordered]
 
 
@@ -237,22 +237,22 @@ class Failed(JobReturn):
 class InProcess(Sweep):
     """Executes one run after another, in this process."""
 
-    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
+    def run(self, runs: Sequence[SweepRun]) -> Generator[tuple[SweepRun, JobReturn]]:
         """Yield each run with its result as soon as it ends."""
-        for cell in cells:
+        for run in runs:
             try:
-                done = job(self.hydra_context, self.task_function, cell)
+                done = job(self.hydra_context, self.task_function, run)
             except Exception as error:  # Hydra does not catch an error in making the run's folder
                 done = Failed(error)
-            yield cell, done
+            yield run, done
 
 
-def _refusal(cell: Cell) -> str | None:
+def _refusal(run: SweepRun) -> str | None:
     """Why the settings of a run are invalid, in one line; None if they are valid or the run ended already."""
     try:
-        check(cell.settings)
+        check(run.settings)
     except (ValueError, OmegaConfBaseException) as error:
-        return None if cell.kept else first_line(error)
+        return None if run.kept else first_line(error)
     return None
 
 
@@ -266,16 +266,16 @@ def _in_common(lines: Sequence[str], of: int | None = None) -> str:
     return f"{line} ({times} of {of or len(lines)} runs){more}: nothing was run"
 
 
-def sum_up(cells: Sequence[Cell], returns: Mapping[int, JobReturn]) -> None:
+def sum_up(runs: Sequence[SweepRun], returns: Mapping[int, JobReturn]) -> None:
     """Print the table of all records and a line for each reason why runs did not finish; write the report."""
     from longlag.report import page, table
 
-    found = [(cell, cell.record) for cell in cells]
+    found = [(run, run.record) for run in runs]
     console = _console()
     lines = _shortcomings(found, returns)
     if there := [record for _, record in found if record]:
         console.print(table.terminal(table.rows(there)))
-        folder = Path(cells[0].config.hydra.sweep.dir)
+        folder = Path(runs[0].config.hydra.sweep.dir)
         page.write(there, folder / "report.html", f"longlag: {folder.name}")
         lines.append(f"report       {shown(folder.absolute() / 'report.html')}")
     for line in lines:
@@ -286,27 +286,27 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
-def _shortcomings(found: Sequence[tuple[Cell, Record | None]], returns: Mapping[int, JobReturn]) -> list[str]:
+def _shortcomings(found: Sequence[tuple[SweepRun, Record | None]], returns: Mapping[int, JobReturn]) -> list[str]:
     """A line for each reason why runs did not finish, with the first such run and the number of others."""
-    of_reason: dict[tuple[str, str], list[Cell]] = {}
-    for cell, record in found:
+    of_reason: dict[tuple[str, str], list[SweepRun]] = {}
+    for run, record in found:
         if record is None:
-            done = returns.get(cell.number)
+            done = returns.get(run.number)
             status, why = "no record", first_line(done._return_value) if done else "it was not begun"
         else:
             status, why = record["status"], record["error"] or "stopped, or still at work"
         if status != "finished":
-            of_reason.setdefault((status, why.splitlines()[0]), []).append(cell)
+            of_reason.setdefault((status, why.splitlines()[0]), []).append(run)
     return [
-        f"{status:12} {shown(cells[0].folder.absolute())}: {why}"
-        + (f" (and {len(cells) - 1} more)" if len(cells) > 1 else "")
-        for (status, why), cells in of_reason.items()
+        f"{status:12} {shown(runs[0].folder.absolute())}: {why}"
+        + (f" (and {len(runs) - 1} more)" if len(runs) > 1 else "")
+        for (status, why), runs in of_reason.items()
     ]
 
 
-def track(cells: Sequence[Cell]) -> None:
+def track(runs: Sequence[SweepRun]) -> None:
     """Log the sweep as a whole to W&B, if its runs are logged there."""
-    there = [(cell, record) for cell in cells if "wandb" in cell.settings.logger and (record := cell.record)]
+    there = [(run, record) for run in runs if "wandb" in run.settings.logger and (record := run.record)]
     if there:
         from longlag.tracking.wandb_sweep import log_sweep
 
@@ -315,18 +315,18 @@ def track(cells: Sequence[Cell]) -> None:
         log_sweep([record for _, record in there], group, plain(one.settings)["logger"]["wandb"])
 
 
-def _news(cell: Cell, returns: Sequence[JobReturn], cells: int, seconds: float) -> str:
+def _news(run: SweepRun, returns: Sequence[JobReturn], runs: int, seconds: float) -> str:
     """One line: how a run ended, the progress of the sweep and the estimated time left."""
     last = returns[-1]
     if last.status == JobStatus.FAILED:
         how = first_line(last._return_value)
     else:
-        record = cell.record
+        record = run.record
         how = (records.accuracy_in_words(record) if record else "") or "ended"
     failed = sum(done.status == JobStatus.FAILED for done in returns)
-    left = seconds / len(returns) * (cells - len(returns))
-    far = f"{len(returns)} of {cells} cells" + (f", {failed} failed" if failed else "")
-    return f"{cell.name}: {how}   [{far}" + (f", about {_duration(left)} left]" if len(returns) < cells else "]")
+    left = seconds / len(returns) * (runs - len(returns))
+    far = f"{len(returns)} of {runs} runs" + (f", {failed} failed" if failed else "")
+    return f"{run.name}: {how}   [{far}" + (f", about {_duration(left)} left]" if len(returns) < runs else "]")
 
 
 def _duration(seconds: float) -> str:
@@ -334,12 +334,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def job(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell) -> JobReturn:
+def job(hydra_context: HydraContext, task_function: TaskFunction, run: SweepRun) -> JobReturn:
     """Execute a run as a Hydra job, in the folder where it was begun.
 
     A run that is refused leaves no new folder behind.
     """
-    folder, config = cell.folder, cell.config.copy()
+    folder, config = run.folder, run.config.copy()
     with read_write(config.hydra), open_dict(config):
         config.hydra.sweep.subdir = os.path.relpath(folder, config.hydra.sweep.dir)
     made = missing(folder)

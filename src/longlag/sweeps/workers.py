@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from longlag import records, resume
 from longlag.files import first_line
 from longlag.settings import COUNT, POSITIVE, plain
-from longlag.sweeps.launcher import Cell, Failed, Sweep, job
+from longlag.sweeps.launcher import Failed, Sweep, SweepRun, job
 from longlag.sweeps.worker import STOPPED, Died, Worker, stop
 
 OUTPUT = "output.log"  # in a run's folder: its standard output and error
@@ -45,59 +45,61 @@ class Processes(Sweep):
         self._workers: list[Worker] = []
 
     @contextmanager
-    def at_work(self, cells: int) -> Iterator[None]:
+    def at_work(self, runs: int) -> Iterator[None]:
         """Start the workers, which import torch while the runs are still being composed; stop them at the end."""
-        with super().at_work(cells):
+        with super().at_work(runs):
             self._workers = []
             try:
-                for number in range(min(self.workers, cells)):
+                for number in range(min(self.workers, runs)):
                     gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
                     self._workers.append(Worker(_prepare, gpu))
                 yield
             finally:
                 stop(self._workers)
 
-    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, JobReturn]]:
+    def run(self, runs: Sequence[SweepRun]) -> Generator[tuple[SweepRun, JobReturn]]:
         """Yield each run with its result as soon as it ends."""
-        waiting: SimpleQueue[Cell] = SimpleQueue()
-        ended: SimpleQueue[tuple[Cell, JobReturn]] = SimpleQueue()
-        for cell in cells:
-            waiting.put(cell)
+        waiting: SimpleQueue[SweepRun] = SimpleQueue()
+        ended: SimpleQueue[tuple[SweepRun, JobReturn]] = SimpleQueue()
+        for run in runs:
+            waiting.put(run)
         for worker in self._workers:
             Thread(target=self._serve, args=(worker, waiting, ended), daemon=True).start()
         try:
-            for _ in cells:
+            for _ in runs:
                 yield ended.get()
         finally:
             with suppress(Empty):
                 while True:
                     waiting.get_nowait()
 
-    def _serve(self, worker: Worker, waiting: SimpleQueue[Cell], ended: SimpleQueue[tuple[Cell, JobReturn]]) -> None:
+    def _serve(
+        self, worker: Worker, waiting: SimpleQueue[SweepRun], ended: SimpleQueue[tuple[SweepRun, JobReturn]]
+    ) -> None:
         """Give one run after another to a worker until none is left."""
         with suppress(Empty):
             while True:
-                cell = waiting.get_nowait()
-                ended.put((cell, self._outcome(worker, cell)))
+                run = waiting.get_nowait()
+                ended.put((run, self._outcome(worker, run)))
 
-    def _outcome(self, worker: Worker, cell: Cell) -> JobReturn:
+    def _outcome(self, worker: Worker, run: SweepRun) -> JobReturn:
         """The result of a run. A failure is returned, not raised, because `run` waits for one result of every run."""
         try:
             try:
-                return JobReturn(status=JobStatus.COMPLETED, _return_value=self._score(worker, cell))
+                return JobReturn(status=JobStatus.COMPLETED, _return_value=self._score(worker, run))
             except (TimeoutError, ChildProcessError, InterruptedError) as lost:
-                blame(cell, lost)
+                blame(run, lost)
                 raise
         except Exception as failure:
             return Failed(failure)
 
-    def _score(self, worker: Worker, cell: Cell) -> Any:
+    def _score(self, worker: Worker, run: SweepRun) -> Any:
         """The tuning score of a run that a worker executes.
 
         Raises an OSError that says how the worker was lost, or a RuntimeError with the error line of the run.
         """
         name = JobRuntime.instance().get("name")
-        arguments = self.hydra_context, self.task_function, cell, name
+        arguments = self.hydra_context, self.task_function, run, name
         try:
             return worker.call(in_worker, *arguments, timeout=self.timeout)
         except TimeoutError:
@@ -137,17 +139,17 @@ def _prepare(gpu: int | Sequence[int] | None) -> None:
     gc.freeze()  # exempt torch's objects from garbage collection, which would take .2 s of a run to scan them
 
 
-def in_worker(hydra_context: HydraContext, task_function: TaskFunction, cell: Cell, name: str) -> Any:
+def in_worker(hydra_context: HydraContext, task_function: TaskFunction, run: SweepRun, name: str) -> Any:
     """Execute a run and return its tuning score; its output goes to a file.
 
     Raises RuntimeError with the error line of the run.
     """
     setup_globals()
     JobRuntime.instance().set("name", name)
-    folder = cell.folder
+    folder = run.folder
     folder.mkdir(parents=True, exist_ok=True)
     with _output_to(folder / OUTPUT):
-        done = job(hydra_context, task_function, cell)
+        done = job(hydra_context, task_function, run)
     if not any((folder / name).exists() for name in (records.FILE, records.LOCK)):  # the run was refused
         (folder / OUTPUT).unlink(missing_ok=True)
         with suppress(OSError):
@@ -182,13 +184,13 @@ def _death(code: int) -> OSError:
     return ChildProcessError(f"its process died ({how})" + (", out of memory?" if code == -signal.SIGKILL else ""))
 
 
-def blame(cell: Cell, error: OSError) -> None:
+def blame(run: SweepRun, error: OSError) -> None:
     """Write into the record of a run how its process was lost, unless the run had ended.
 
     A run that has no record yet gets one.
     """
-    folder, choices = cell.folder, cell.config.hydra.runtime.choices
-    record = resume.begun(folder) or records.new(plain(cell.settings), choices.model, choices.task)
+    folder, choices = run.folder, run.config.hydra.runtime.choices
+    record = resume.begun(folder) or records.new(plain(run.settings), choices.model, choices.task)
     if record["status"] not in resume.ENDED:
         folder.mkdir(parents=True, exist_ok=True)
         stopped = isinstance(error, InterruptedError)

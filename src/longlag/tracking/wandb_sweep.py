@@ -13,7 +13,7 @@ import wandb
 
 from longlag.files import first_line, shown
 from longlag.records import Record
-from longlag.report.groups import Cell, cells
+from longlag.report.groups import Group, groups
 from longlag.report.statistics import mean
 from longlag.report.table import tested_at, with_test
 from longlag.tracking import wandb_runs
@@ -23,26 +23,26 @@ log = logging.getLogger(__name__)
 LONG = ("task", "model", "differs in", "seed", "trained at lag", "tested at lag", "accuracy", "chance", "solved")
 
 
-def log_sweep(records: Sequence[Record], group: str, settings: dict[str, Any]) -> None:
+def log_sweep(records: Sequence[Record], sweep: str, settings: dict[str, Any]) -> None:
     """Log the curves and the comparison. Any failure of W&B causes only a warning.
 
     Args:
         records: of the sweep; those without a test are left out.
-        group: name of the sweep. The W&B ids are derived from it, so logging it again updates the same W&B runs.
+        sweep: name of the sweep. The W&B ids are derived from it, so logging it again updates the same W&B runs.
         settings: `project`, `entity`, `tags`, `dir`, `mode` and `timeout` of `conf/logger/wandb.yaml`.
     """
-    finished = with_test(cells(records))
-    lines: dict[tuple[str, str], list[Cell]] = {}
-    for cell in finished:
-        lines.setdefault((cell.task, cell.name), []).append(cell)
+    finished = with_test(groups(records))
+    lines: dict[tuple[str, str], list[Group]] = {}
+    for group in finished:
+        lines.setdefault((group.task, group.name), []).append(group)
     try:
         for (task, name), line in lines.items():
-            run = _start(settings, group, "curve", f"{name} on {task}")
+            run = _start(settings, sweep, "curve", f"{name} on {task}")
             if run.offline:
                 settings = settings | {"mode": "offline"}  # the server did not answer: do not wait for it again
             _log_curve(run, line)
         if lines:
-            run = _start(settings, group, "comparison", f"{group} compared")
+            run = _start(settings, sweep, "comparison", f"{sweep} compared")
             _log_comparison(run, finished, lines)
             if run.offline:
                 runs = shown(Path(run.dir).parents[1]) / "offline-run-*"
@@ -58,10 +58,10 @@ def _start(settings: dict[str, Any], group: str, job_type: str, name: str) -> An
     return wandb_runs.start(*where, tell=False, **given, group=group, job_type=job_type, name=name, id=identity)
 
 
-def _log_curve(run: Any, line: Sequence[Cell]) -> None:
+def _log_curve(run: Any, line: Sequence[Group]) -> None:
     """Log accuracy at each trained lag, and accuracy of the networks of the largest trained lag at each tested lag."""
     curves = {
-        "trained": {cell.lag: mean(run["test"]["accuracy"] for run in cell.finished) for cell in line},
+        "trained": {group.lag: mean(run["test"]["accuracy"] for run in group.finished) for group in line},
         "tested": tested_at(line[-1].finished),
     }
     for which, curve in curves.items():
@@ -71,27 +71,27 @@ def _log_curve(run: Any, line: Sequence[Cell]) -> None:
     wandb_runs.finish(run)
 
 
-def _log_comparison(run: Any, finished: Sequence[Cell], lines: dict[tuple[str, str], list[Cell]]) -> None:
+def _log_comparison(run: Any, finished: Sequence[Group], lines: dict[tuple[str, str], list[Group]]) -> None:
     """Log one long table with every point of every run, and a chart with a line for each model."""
     rows = [
         [
-            cell.task,
-            cell.model,
-            cell.settings,
+            group.task,
+            group.model,
+            group.settings,
             one["seed"],
-            cell.lag,
+            group.lag,
             at["lag"],
             at["accuracy"],
             at["chance"],
             one["solved"],
         ]
-        for cell in finished
-        for one in cell.finished
+        for group in finished
+        for one in group.finished
         for at in one["lag_curve"]
     ]
     run.log({"comparison/table": wandb.Table(columns=list(LONG), data=rows)})
     curves = [
-        {cell.lag: mean(one["test"]["accuracy"] for one in cell.finished).value for cell in line}
+        {group.lag: mean(one["test"]["accuracy"] for one in group.finished).value for group in line}
         for line in lines.values()
     ]
     chart = wandb.plot.line_series(

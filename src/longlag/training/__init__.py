@@ -1,1 +1,1 @@
-"""One run's machinery: the Lightning module and trainer, what watches a run, checkpoints, limits, processes."""
+"""The training of one run: the Lightning module and trainer, callbacks, checkpoints, budget and processes."""

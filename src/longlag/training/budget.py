@@ -1,20 +1,20 @@
-"""What a run may take: optimiser steps, training sequences, seconds. The first that is used up ends the training."""
+"""The budget of a run: optimiser steps, training sequences, seconds. The first that is used up ends the training."""
 
 from typing import NamedTuple
 
 from omegaconf import DictConfig
 
-BEGUN = 0.98  # of the memoryless loss: below, a run has begun to remember
+BEGUN = 0.98  # fraction of the memoryless loss; a validation loss below it shows that the network uses its memory
 
 
 class Budget(NamedTuple):
-    """Limits beside the number of steps.
+    """The limits of a run other than the number of steps.
 
     Attributes:
-        seconds: of computing, validations included; None: any time.
-        give_up_at: share of the budget at which a run is ended whose validation loss has never been below BEGUN times
-            that of a model without memory; None: never.
-        memoryless_loss: that loss.
+        seconds: computing seconds that the training may take, validations included; None: no limit.
+        give_up_at: fraction of the budget after which a run ends as `no progress` if its validation loss has never been
+            below `BEGUN * memoryless_loss`; None: never.
+        memoryless_loss: loss of the best model without memory, in the unit of the task's loss.
     """
 
     seconds: float | None = None
@@ -22,25 +22,31 @@ class Budget(NamedTuple):
     memoryless_loss: float = 0.0
 
     def out_of_time(self, seconds: float) -> bool:
-        """Whether the time is up."""
+        """Whether these computing seconds use up the budget."""
         return self.seconds is not None and seconds >= self.seconds
 
     def no_progress(self, steps_done: float, seconds: float, best_loss: float) -> bool:
-        """Whether to give up, after this share of the steps and these seconds."""
+        """Whether to end the run because it has not beaten the memoryless baseline.
+
+        Args:
+            steps_done: fraction of the optimiser steps done so far.
+            seconds: computing seconds so far.
+            best_loss: the lowest validation loss so far.
+        """
         if self.give_up_at is None or best_loss < BEGUN * self.memoryless_loss:
             return False
         return max(steps_done, seconds / self.seconds if self.seconds else 0.0) >= self.give_up_at
 
 
 def of(cfg: DictConfig, memoryless_loss: float) -> Budget:
-    """The limits of a run."""
+    """The limits that the configuration sets for a run."""
     return Budget(cfg.budget.seconds, cfg.budget.give_up_at, memoryless_loss)
 
 
 def steps(cfg: DictConfig) -> int:
-    """The optimiser steps that both `max_steps` and `budget.sequences` allow.
+    """The number of optimiser steps that both `max_steps` and `budget.sequences` allow.
 
-    Raises ValueError where the sequences are not enough for one.
+    Raises ValueError if `budget.sequences` is less than one batch.
     """
     sequences = cfg.budget.sequences
     if sequences is None:
@@ -51,5 +57,5 @@ def steps(cfg: DictConfig) -> int:
 
 
 def last_of(cfg: DictConfig) -> str:
-    """What runs out with the last of these steps."""
+    """The limit that the last of these steps reaches: `steps` or `sequences`."""
     return "steps" if steps(cfg) == cfg.max_steps else "sequences"

@@ -1,4 +1,4 @@
-"""What watches a run from beside it: when it is solved, how long it takes, how far it is."""
+"""Callbacks that observe a run: when to end it, the gradient over distance, the progress display."""
 
 import logging
 import time
@@ -21,20 +21,21 @@ CONSOLE = Console(stderr=True)  # standard output is for results
 
 
 class Watch(pl.Callback):
-    """Ends the run when it is solved or has used up its budget, and keeps the times.
+    """Ends the run when it is solved or has used up its budget, and measures its times.
 
-    Solved is a validation accuracy of at least `solved_at` at two consecutive validations.
+    A run is solved when the validation accuracy is at least `solved_at` at two consecutive validations.
     The last step is always validated.
 
     Attributes:
-        solved: whether it was.
-        ended_by: what ended it, `solved`, `steps`, `seconds` or `no progress`; None before the end.
-        steps_to_solve, seconds_to_solve: at the first of the two, or at the last validation where that was the first.
-        seconds: wall time of training, validations included.
-        computing_seconds: what the budget's seconds are held against: on a CPU the training thread's own, so that other
-            work on the machine does not count; elsewhere of the clock.
-        validation_seconds: of which validations.
-        tokens: time steps of all training sequences so far.
+        solved: whether the run is solved.
+        ended_by: what ended the training: `solved`, `steps`, `seconds` or `no progress`; None before the end.
+        steps_to_solve, seconds_to_solve: optimiser steps and wall seconds at the first of the two validations. After a
+            single good validation they hold its values; the next validation confirms or clears them.
+        seconds: wall seconds of training, validations included.
+        computing_seconds: seconds that count against `budget.seconds`. On a CPU this is the CPU time of the training
+            thread, so that other work on the machine does not count; on other devices it is wall time.
+        validation_seconds: the part of `seconds` that validations took.
+        tokens: time steps of all training sequences so far, over all devices.
         curve: `{step, accuracy, loss}` at each validation.
     """
 
@@ -56,16 +57,16 @@ class Watch(pl.Callback):
         self._computed = Computing(None)
 
     def on_fit_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """A training that had ended is not gone on with: the run was stopped in its test."""
+        """Skip the training if it had already ended before the checkpoint, as when the run was stopped in its test."""
         trainer.should_stop = self.ended_by is not None
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Start the clocks, or let them run on."""
+        """Start the clocks; in a resumed run they continue from the stored times."""
         self._started = time.monotonic() - self.seconds
         self._computed = Computing(trainer.strategy.root_device.type, self.computing_seconds)
 
     def on_train_batch_end(self, trainer: pl.Trainer, _: Any, __: Any, batch: Batch, ___: int) -> None:
-        """Keep count and time, and have the last step validated (Lightning validates where it is asked to stop)."""
+        """Update the counts and times, and end the training when the steps or the seconds are used up."""
         self.tokens += batch.inputs.shape[0] * batch.inputs.shape[1] * trainer.world_size
         self.seconds = time.monotonic() - self._started
         self.computing_seconds = self._computed.so_far
@@ -75,13 +76,13 @@ class Watch(pl.Callback):
             self._end(trainer, "seconds")
 
     def _on_any(self, trainer: pl.Trainer, over: bool) -> bool:
-        """The clocks of several devices differ: they end together."""
+        """Whether `over` is true on any device: their clocks differ, but all of them must stop at the same step."""
         if self.budget.seconds is None or trainer.world_size == 1:
             return over
         return bool(trainer.strategy.reduce_boolean_decision(over, all=False))
 
     def _end(self, trainer: pl.Trainer, why: str) -> None:
-        """Lightning validates before it stops."""
+        """Ask Lightning to stop. After a training step it validates first, so the last step is always validated."""
         trainer.should_stop = True
         self.ended_by = why
 
@@ -90,7 +91,7 @@ class Watch(pl.Callback):
         self._validating = time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Solved, for the first or the second time running, or not."""
+        """Add a point to the learning curve; end the run if it made no progress or is solved."""
         now = time.monotonic()
         self.validation_seconds += now - self._validating
         self.seconds, self.computing_seconds = now - self._started, self._computed.so_far
@@ -120,11 +121,11 @@ class Watch(pl.Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         for name in self.KEPT:
-            setattr(self, name, state.get(name, getattr(self, name)))  # one that a run begun earlier does not have
+            setattr(self, name, state.get(name, getattr(self, name)))  # checkpoints of older versions lack some names
 
 
 class Computing:
-    """A stopwatch of the time that a thread computes on a CPU; for other devices, of the clock."""
+    """A stopwatch: CPU time of this thread if the device is a CPU, else wall time."""
 
     def __init__(self, device: str | None, so_far: float = 0.0):
         self._clock = time.thread_time if device == "cpu" else time.monotonic
@@ -132,21 +133,21 @@ class Computing:
 
     @property
     def so_far(self) -> float:
-        """Seconds."""
+        """Seconds so far, those before a resume included."""
         return self._clock() - self._started
 
 
 class ProbeGradients(pl.Callback):
-    """Measures the gradient over distance as training goes on: at steps 1, 3, 10, 30, …
+    """Measures the gradient over distance during training, at steps 1, 3, 10, 30, …
 
-    The network and every random state are left as they were: a run ends with the same weights without it.
+    The probe changes neither the network nor any random state: the run ends with the same weights without it.
 
     Args:
-        measure: the profile at a step, or None where the core does not run in float64: then nothing is measured.
+        measure: returns the profile at a step. None if the core does not run in float64; then nothing is measured.
 
     Attributes:
-        profiles: what was measured.
-        seconds: wall time it took during training.
+        profiles: the profiles measured so far, in the order of their steps.
+        seconds: wall seconds that the measurements took during training.
     """
 
     def __init__(self, measure: Callable[[int], Profile] | None):
@@ -155,14 +156,14 @@ class ProbeGradients(pl.Callback):
         self.seconds = 0.0
 
     def at(self, step: int) -> None:
-        """Measure now; at one step of the training the last measurement counts."""
+        """Measure now. A second measurement at the same step replaces the first."""
         if self.measure is None:
             return
         others = [profile for profile in self.profiles if profile.step != step]
         self.profiles = sorted([*others, self.measure(step)], key=lambda profile: profile.step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Measure where the schedule says so."""
+        """Measure if this step is on the schedule."""
         if trainer.is_global_zero and scheduled(trainer.global_step):
             started = time.monotonic()
             self.at(trainer.global_step)
@@ -179,7 +180,7 @@ class ProbeGradients(pl.Callback):
 
 
 class ShowProgress(pl.Callback):
-    """Loss, accuracy and gradient norm while training: a bar in a terminal, a line per validation elsewhere."""
+    """Shows loss, accuracy and gradient norm while training: a bar in a terminal, else a line per validation."""
 
     SHOWN: ClassVar = {
         "loss": "train/loss",
@@ -193,7 +194,7 @@ class ShowProgress(pl.Callback):
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Open the bar."""
+        """Open the bar, in a terminal only."""
         if not trainer.is_global_zero or not CONSOLE.is_terminal:
             return
         self.bar = _bar(TextColumn("{task.fields[figures]}"))
@@ -202,12 +203,12 @@ class ShowProgress(pl.Callback):
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Move the bar; its figures change when they are logged."""
+        """Advance the bar whenever new metrics are logged."""
         if self.bar and trainer.global_step % trainer.log_every_n_steps == 0:
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, figures=self._figures(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """The line, where there is no bar."""
+        """Log a line if there is no bar."""
         if self.bar is None and trainer.is_global_zero:
             log.info("%s  step %d/%d  %s", self.title, trainer.global_step, trainer.max_steps, self._figures(trainer))
 
@@ -222,6 +223,7 @@ class ShowProgress(pl.Callback):
         self.on_train_end()
 
     def _figures(self, trainer: pl.Trainer) -> str:
+        # The training lag is shown too, while it is below the lag of the task (lag_mode curriculum or uniform).
         values = trainer.callback_metrics
         figures = [f"{label} {values[key].item():.3g}" for label, key in self.SHOWN.items() if key in values]
         lag = values.get("train/lag")
@@ -231,7 +233,10 @@ class ShowProgress(pl.Callback):
 
 @contextmanager
 def showing_test(points: int) -> Iterator[Callable[[LagPoint], None]]:
-    """Progress of the test over `points` lags: a bar in a terminal, a line each elsewhere. Yields what is told each."""
+    """Show the progress of the test over `points` lags: a bar in a terminal, else a line per lag.
+
+    Yields a function to call with each point of the lag curve once it is measured.
+    """
     if not CONSOLE.is_terminal:
         yield lambda point: log.info("test at lag %d: accuracy %.3f", point["lag"], point["accuracy"])
         return

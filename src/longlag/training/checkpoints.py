@@ -1,4 +1,4 @@
-"""What a run keeps of its network: the weights of the best validation, and all it takes to go on after a stop."""
+"""The checkpoints of a run: the weights of the best validation, and the whole state that a resumed run needs."""
 
 import csv
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = records.WEIGHTS
 LAST, ONE_BEFORE = "last.ckpt", "last_but_one.ckpt"
-NEEDED = {
+NEEDED = {  # keys of a checkpoint that a resumed run reads
     "state_dict",
     "global_step",
     "optimizer_states",
@@ -38,21 +38,21 @@ NEEDED = {
 
 
 class Checkpoints(pl.Callback):
-    """Writes `model.ckpt` at every validation that is the best so far, and `last.ckpt` to go on from.
+    """Writes `model.ckpt` at every validation that is the best so far, and `last.ckpt` to resume from.
 
-    The latter every so often, when the training ends (the test is still to come), and where the run is told to stop:
-    Ctrl-C or SIGTERM ends the training after the step at hand, with a checkpoint of that step.
+    `last.ckpt` is written at regular intervals, at the end of the training (before the test), and at a request to stop:
+    Ctrl-C or SIGTERM ends the training after the current step, with a checkpoint of that step.
 
-    A run that goes on from it ends bit for bit like one that was never stopped: with the optimiser and the loops go the
-    random states (dropout draws from them), the metrics so far, and what the other callbacks have seen. All of it is
-    plain values and tensors.
+    A run resumed from `last.ckpt` ends bit for bit like one that was never stopped. The checkpoint therefore also holds
+    the random states (dropout draws from them), the metrics logged so far, and the states of the other callbacks. It
+    contains plain values and tensors only, so it loads without unpickling arbitrary objects.
 
     Args:
-        folder: of the run.
-        seconds: between checkpoints; they are taken at validations.
+        folder: the folder of the run.
+        seconds: wall seconds between two checkpoints; a checkpoint that is due is taken at the next validation.
 
     Attributes:
-        best_loss: the lowest validation loss so far. (Accuracies tie, losses do not.)
+        best_loss: the lowest validation loss so far. The loss decides because accuracies are often equal.
     """
 
     def __init__(self, folder: Path, seconds: float):
@@ -61,11 +61,11 @@ class Checkpoints(pl.Callback):
         self._stop = Request()
         self._saved = time.monotonic()
         self._saved_step = self._validated_step = 0
-        self._random_states: list[dict[str, Any]] = []  # of each rank
+        self._random_states: list[dict[str, Any]] = []  # one per rank
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Draw on from where the checkpoint was taken; from now on, stop where that is asked for."""
-        self._stop.listen()  # now, because Lightning has put its own handlers there just before
+        """Restore the random states of the checkpoint, and listen for requests to stop."""
+        self._stop.listen()  # not earlier: Lightning installs its own signal handlers just before this hook
         if self._random_states:
             state = processes.own(self._random_states, trainer.global_rank)
             torch.set_rng_state(state["cpu"])
@@ -73,9 +73,9 @@ class Checkpoints(pl.Callback):
                 torch.cuda.set_rng_state(state["cuda"])
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Stop here, between two steps, if that was asked for; right after a validation, one step later.
+        """Stop here, between two steps, if a stop was requested; directly after a validation, stop one step later.
 
-        A checkpoint of a step that is validated has to be taken within the validation: Lightning counts on that.
+        Lightning can only resume from a checkpoint of a validated step if it was taken within the validation.
         """
         here = trainer.global_step
         validated = here == self._validated_step != self._saved_step
@@ -85,7 +85,7 @@ class Checkpoints(pl.Callback):
             raise KeyboardInterrupt
 
     def on_validation_end(self, trainer: pl.Trainer, learner: pl.LightningModule) -> None:
-        """Keep the weights if they are the best, and everything if it is time."""
+        """Save the weights if they are the best so far; save `last.ckpt` if it is due, or if the training ends here."""
         loss = float(trainer.callback_metrics["val/loss"])
         if loss < self.best_loss:
             self.best_loss = loss
@@ -100,43 +100,43 @@ class Checkpoints(pl.Callback):
             raise KeyboardInterrupt
 
     def on_train_end(self, *_: Any) -> None:
-        """The test is not stopped between steps, but at once."""
+        """Restore the signal handlers: from here on, Ctrl-C interrupts the run at once."""
         self._stop.leave()
 
     def on_exception(self, *_: Any) -> None:
-        """Nor is what follows now."""
+        """Restore the signal handlers here too."""
         self._stop.leave()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors."""
+        """The lowest loss and the random states of all ranks, as plain values and tensors."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
         states = processes.gathered({"cpu": torch.get_rng_state(), "cuda": cuda})
         return {"best_loss": self.best_loss, "random_states": states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the lowest loss; the random states are set when the training starts."""
         self.best_loss, self._random_states = state["best_loss"], state["random_states"]
 
     def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
-        """The metrics so far: what is logged after the checkpoint will be logged again."""
+        """Add the metrics logged so far. A resumed run logs again what was logged after the checkpoint."""
         checkpoint["metrics"] = [row for logger in _files(trainer) for row in _rows(logger)]
         batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for count in (batches["total"], batches["current"]):
-            count["ready"] = count["completed"]  # a batch that is ready, but not trained on, will be made again
+            count["ready"] = count["completed"]  # a batch that was fetched but not trained on will be made again
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
-        """Put the metrics back."""
+        """Restore the logged metrics."""
         self._saved_step = checkpoint["global_step"]
         for logger in _files(trainer):
             logger.experiment.metrics = list(checkpoint["metrics"])
             logger.save()
 
     def _any(self, trainer: pl.Trainer, here: bool) -> bool:
-        """Whether it is so in any process of the run; they do all this together."""
+        """Whether `here` is true in any process of the run; all processes must take the same decision."""
         return here if trainer.world_size == 1 else bool(trainer.strategy.reduce_boolean_decision(here, all=False))
 
     def _save(self, trainer: pl.Trainer) -> None:
-        """`last.ckpt`, atomically; the one before is kept, should this one turn out to be broken."""
+        """Write `last.ckpt` atomically. The previous one is kept as a fallback, in case this one cannot be read."""
         self._saved, self._saved_step = time.monotonic(), trainer.global_step
         last = self.folder / LAST
         if not trainer.is_global_zero:
@@ -149,7 +149,7 @@ class Checkpoints(pl.Callback):
 
 
 def to_go_on_from(folder: Path) -> Path | None:
-    """The newest checkpoint in the folder that can be read; None where there is none."""
+    """The newest checkpoint in the folder that can be read, else None."""
     for path in (folder / LAST, folder / ONE_BEFORE):
         if path.exists():
             try:
@@ -161,19 +161,19 @@ def to_go_on_from(folder: Path) -> Path | None:
 
 
 def _check(saved: Any) -> None:
-    """Raise ValueError where what was saved is nothing that a run could go on from."""
+    """Raise ValueError if the content of a checkpoint is not enough to resume a run."""
     if not isinstance(saved, dict) or not saved.keys() >= NEEDED:
         raise ValueError("it is not a checkpoint of a run")
 
 
 def saved_step(folder: Path) -> int:
-    """The step that a run in this folder would go on from; 0 where there is no checkpoint."""
+    """The step from which the run in this folder would resume; 0 if there is no checkpoint."""
     path = to_go_on_from(folder)
     return 0 if path is None else int(_read(path)["global_step"])
 
 
 def stopped(folder: Path, record: records.Record) -> str:
-    """Where a run was stopped and how it goes on, in one line."""
+    """One line for the user: at which step a run was stopped, and the command that resumes it."""
     steps = budget.steps(records.config_of(record))
     done, saved = record["cost"].get("steps"), saved_step(folder)
     where = "stopped" if done is None else f"stopped at step {done} of {steps}"
@@ -182,13 +182,18 @@ def stopped(folder: Path, record: records.Record) -> str:
 
 
 def forget(folder: Path) -> None:
-    """Remove what a finished run need not go on from."""
+    """Remove the checkpoints to resume from, which a finished run no longer needs."""
     for name in (LAST, ONE_BEFORE):
         (folder / name).unlink(missing_ok=True)
 
 
 def load_weights(network: Network, folder: Path) -> int:
-    """Put the weights of the best validation into the network; the step of the training they are of."""
+    """Load the weights of the best validation into the network, and return the training step they were saved at.
+
+    Raises:
+        FileNotFoundError: if the run ended before its first validation.
+        ValueError: if the file is broken, or its weights do not fit this network.
+    """
     path = folder / WEIGHTS
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {WEIGHTS}: the run ended before its first validation")
@@ -201,15 +206,16 @@ def load_weights(network: Network, folder: Path) -> int:
 
 
 def _why(error: Exception) -> str:
-    """What torch says, but where it refuses to unpickle something and advises to allow it."""
+    """The first line of an error; for a refusal to unpickle our own words, since torch advises to allow the class."""
     refused = isinstance(error, pickle.UnpicklingError)
     return "it is not a checkpoint of this program" if refused else first_line(error)
 
 
 def _read(path: Path) -> Any:
-    """What a checkpoint holds: plain values and tensors, whoever wrote it (`weights_only` is safe from torch 2.10 on).
+    """The content of a checkpoint, which may come from anybody: `weights_only` loads plain values and tensors only.
 
-    Raises ValueError where it is no file, none that torch writes today, or would unpack to more than its own size.
+    (`weights_only` is safe from torch 2.10 on.) Raises ValueError if the path is not a file, or if the archive would
+    unpack to more bytes than the file has; zipfile raises BadZipFile for any other format.
     """
     if not path.is_file():
         raise ValueError("it is no file")
@@ -227,13 +233,13 @@ def _save_weights(network: Network, step: int, path: Path) -> None:
 
 
 def _files(trainer: pl.Trainer) -> list[CSVLogger]:
-    """Of a ddp run the first process alone writes them."""
+    """The CSV loggers of this process; in a ddp run only the first process writes metrics."""
     loggers = trainer.loggers if trainer.is_global_zero else []
     return [logger for logger in loggers if isinstance(logger, CSVLogger)]
 
 
 def _rows(logger: CSVLogger) -> list[dict[str, str]]:
-    """What the logger has written, an empty field being nothing."""
+    """The rows that the logger has written to its file, without their empty fields."""
     logger.save()
     path = Path(logger.experiment.metrics_file_path)
     if not path.exists():

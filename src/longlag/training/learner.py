@@ -31,7 +31,7 @@ class Learner(pl.LightningModule):
         make_optimizer: makes the optimiser for given parameters.
         schedule: learning-rate schedule, `constant` or `cosine`.
         warmup_steps: steps over which the learning rate rises linearly.
-        lags: the lags of the training sequences; a curriculum lengthens them depending on the training accuracy.
+        lags: the lag mode, which is told the training accuracy; a curriculum then increases the lag. None: fixed lag.
 
     Raises:
         Diverged: while training, when the loss is no longer finite.

@@ -1,33 +1,35 @@
-"""The allocator behind CPU tensors. Needs no torch.
+"""Settings of the glibc allocator, which allocates the memory of CPU tensors. This module does not import torch.
 
-Glibc hands blocks over 32 MiB back to the system when they are freed, and the top of its heap too; every training step
-of a long sequence then has its pages made and zeroed anew. Kept, they make `nn.LSTM` up to twice as fast, and whatever
-else works on large blocks faster by what it allocates; docs/benchmarks/cells.json has the figures.
+When blocks over 32 MiB are freed, glibc returns them to the system, and it also returns free memory at the top of its
+heap. On long sequences every training step then faults in the same pages again, which the kernel fills with zeros. If
+the process keeps the memory, `nn.LSTM` is up to twice as fast, and other code gains in proportion to what it allocates
+in large blocks. The measurements are in docs/benchmarks/cells.json.
 """
 
 import ctypes
 import platform
 import sys
 
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # of malloc.h
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # parameter numbers of mallopt, from malloc.h
 
 
 class _Process:
-    """What was done to this process; it cannot be undone."""
+    """The allocator setting of this process; it cannot be undone."""
 
     malloc = "stock"
 
 
 def use(choice: str) -> None:
-    """`tuned` keeps freed memory in the process from now on; `stock` leaves the allocator as it is.
+    """Choose the allocator: `tuned` keeps freed memory in the process from now on; `stock` changes nothing.
 
     Raises:
-        ValueError: where `tuned` cannot be had.
+        ValueError: if `tuned` is not possible on this system.
     """
     if choice == "stock" or in_use() == "tuned":
         return
     if not (sys.platform == "linux" and platform.libc_ver()[0] == "glibc"):
         raise ValueError("runtime.malloc=tuned needs Linux with glibc; use runtime.malloc=stock")
+    # No block comes from mmap, and the heap shrinks only when more than 2 GiB at its top are free.
     mallopt = ctypes.CDLL(None).mallopt
     if not (mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1)):
         raise ValueError("runtime.malloc=tuned: glibc refused it; use runtime.malloc=stock")
@@ -35,5 +37,5 @@ def use(choice: str) -> None:
 
 
 def in_use() -> str:
-    """`stock` or `tuned`: of this process, and so of an earlier run in it too."""
+    """The allocator of this process, `stock` or `tuned`; an earlier run in the same process may have chosen it."""
     return _Process.malloc

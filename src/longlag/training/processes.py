@@ -1,4 +1,4 @@
-"""A run in several processes of one machine, a rank each: they start together and end together."""
+"""One run in several processes of one machine, one rank per process. All of them start and end together."""
 
 import logging
 import os
@@ -19,17 +19,23 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 
 from longlag.training.stop import GRACE, end_with_parent, terminated_like_ctrl_c
 
-OTHERS = 15.0  # seconds in which the others may end by themselves once one has failed; then SIGTERM; then SIGKILL
+OTHERS = 15.0  # seconds that the other processes have to end after one has failed; then SIGTERM, then SIGKILL
 
 
 def together(environments: Sequence[Mapping[str, str]], function: Callable[..., Any], *arguments: Any) -> None:
-    """Call `function(*arguments)` in a process for each environment, and wait until all have ended.
+    """Call `function(*arguments)` in one process per environment, and wait until all of them have ended.
 
-    None outlives the others, nor this process: where one fails, or this one is stopped, all are.
+    If one process fails, or if this process is stopped, all of them are stopped. None outlives this process.
+
+    Args:
+        environments: the environment variables to set in each process; the index is the rank.
+        function: what every process calls; it must be picklable, and so must its arguments.
+        arguments: the same for all processes.
 
     Raises:
-        ChildProcessError: where one died without a word; what one raised, where it raised.
-        KeyboardInterrupt: where this process is stopped, by Ctrl-C or SIGTERM.
+        ChildProcessError: if a process died without raising an exception, for example by a signal.
+        Exception: the first exception that a process raised, if any.
+        KeyboardInterrupt: if this process is stopped by Ctrl-C or SIGTERM.
     """
     errors = get_context("spawn").SimpleQueue()
     handlers: Any = HydraConfig.get().job_logging if HydraConfig.initialized() else OmegaConf.create({})
@@ -60,13 +66,13 @@ def _rank(
     function: Callable[..., Any],
     arguments: Sequence[Any],
 ) -> None:
-    """What each process does; those that started it hear of its first error."""
+    """The main function of each process. An exception goes to the parent process through the queue `errors`."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
     os.environ.update(environments[rank])
     configure_log(OmegaConf.create(handlers) if handlers else None)  # type: ignore[arg-type]
     if rank:
-        logging.disable(logging.INFO)  # the first one tells
+        logging.disable(logging.INFO)  # rank 0 logs for all
     try:
         function(*arguments)
     except Exception as error:
@@ -75,18 +81,18 @@ def _rank(
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error with its traceback as a note, or what it says where it cannot be pickled."""
+    """The error with its traceback as a note; if it cannot be pickled, a RuntimeError with the same message."""
     trace = traceback.format_exc()
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever the error's class may do
+    except Exception:  # pickling calls code of the error's class, which may raise anything
         error = RuntimeError(str(error))
     error.add_note(trace)
     return error
 
 
 def gathered(value: Any) -> list[Any]:
-    """The value of each rank, as all of them get to know it; plain values and tensors on the CPU."""
+    """The values of all ranks, in the order of the ranks, on every rank. Values are plain or tensors on the CPU."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [value]
     values = [None] * torch.distributed.get_world_size()
@@ -95,18 +101,18 @@ def gathered(value: Any) -> list[Any]:
 
 
 def own(values: Sequence[Any], rank: int) -> Any:
-    """What was gathered of a rank; of the first one where there were fewer."""
+    """The gathered value of this rank, or that of rank 0 if the values come from a run with fewer ranks."""
     return values[rank if rank < len(values) else 0]
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
-    """Stop what is left, as Ctrl-C would; kill what does not heed it."""
+    """Send SIGINT to the processes that still run, as Ctrl-C would; kill those that do not end within GRACE."""
     alive = [process for process in processes if process.is_alive()]
     try:
         for process in alive:
             if process.pid:
                 os.kill(process.pid, signal.SIGINT)
-        end = time.monotonic() + GRACE  # of all together
+        end = time.monotonic() + GRACE  # one deadline for all of them
         for process in alive:
             process.join(max(0.0, end - time.monotonic()))
     finally:

@@ -1,4 +1,4 @@
-"""How a command is stopped: by Ctrl-C or SIGTERM, or because the process that started it has ended. Needs no torch."""
+"""How a command is stopped: by Ctrl-C, by SIGTERM, or because its parent process has ended. Does not import torch."""
 
 import os
 import signal
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from multiprocessing import parent_process
 from typing import Any
 
-GRACE = 30.0  # seconds in which a run that was told to stop may finish its step and write its checkpoint
+GRACE = 30.0  # seconds that a run has to finish its step and write its checkpoint after a request to stop
 FIRST = b"\nstopping after this step, with a checkpoint; Ctrl-C again stops at once\n"
 
 
 class Request:
-    """A request to stop, by Ctrl-C or SIGTERM, for one who looks at `asked` where it can be granted.
+    """A request to stop, by Ctrl-C or SIGTERM. The training polls `asked` where it can stop safely.
 
-    A second one raises KeyboardInterrupt at once. In a process that another one watches the second changes nothing:
-    Ctrl-C reaches both, and the other one passes it on.
+    A second request raises KeyboardInterrupt at once. In a child process the second request changes nothing, because
+    it is usually the same one: Ctrl-C reaches parent and child, and the parent sends it to the child again.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class Request:
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """From now on. A signal that this process was started to ignore stays ignored."""
+        """Install the signal handlers. A signal that this process was started to ignore stays ignored."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM):  # Python allows handlers in the main thread only
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._hear)
 
     def leave(self) -> None:
-        """Put back what was there before `listen`."""
+        """Restore the handlers that were installed before `listen`."""
         while self._before:
             signal.signal(*self._before.popitem())
 
@@ -39,13 +39,13 @@ class Request:
         if parent_process() is None:
             if self.asked:
                 raise KeyboardInterrupt
-            os.write(2, FIRST)  # not print: the signal may have come in the middle of one
+            os.write(2, FIRST)  # print is not reentrant, and the signal may have interrupted one
         self.asked = True
 
 
 @contextmanager
 def terminated_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, so that everything is put in order on the way out."""
+    """Let SIGTERM raise KeyboardInterrupt inside this context, so that `finally` blocks and contexts clean up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -61,18 +61,18 @@ def _interrupt(*_: Any) -> None:
 
 
 def end_with_parent() -> None:
-    """Have this process end at once when the one that started it has ended, in whatever way; its locks are free then.
+    """End this process at once when its parent process ends for any reason, so that its locks become free.
 
-    `multiprocessing` gives a spawned process the reading end of a pipe that its parent alone can write to: that ends
-    with the parent, SIGKILL included. (PR_SET_PDEATHSIG would fire when the thread ends that started the process, and
-    not at all where the parent is dead already.)
+    `multiprocessing` gives a spawned process the reading end of a pipe whose only writing end belongs to the parent.
+    The pipe closes when the parent ends, even by SIGKILL. (PR_SET_PDEATHSIG is no alternative: it fires when the
+    thread that started the process ends, and never if the parent is already dead.)
     """
     parent = parent_process()
 
     def watch() -> None:
         assert parent is not None
         parent.join()
-        os._exit(1)
+        os._exit(1)  # sys.exit would end this thread only
 
     if parent is not None:
         threading.Thread(target=watch, daemon=True, name="end_with_parent").start()

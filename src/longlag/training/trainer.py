@@ -1,4 +1,4 @@
-"""The Lightning Trainer of a run: where it runs, how long, and what it is not to say."""
+"""The Lightning Trainer of a run: its devices, its number of steps, and the messages that are suppressed."""
 
 import logging
 import os
@@ -16,18 +16,18 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from longlag.instantiate import TRAINER, build
 from longlag.training import budget
 
-EXPECTED = (
-    ".*does not have many workers",  # batches cost next to nothing
-    ".*exists and is not empty",  # the run's own folder, which holds its record
+EXPECTED = (  # warnings to suppress, as regular expressions
+    ".*does not have many workers",  # making a batch takes little time compared with a step
+    ".*exists and is not empty",  # the folder of the run, which already holds its record
     "GPU available but not used",
     r"It is recommended to use `self.log\(",  # with sync_dist; validation means are synchronised before they are logged
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 with torch 2.13
-    "The `srun` command is available",  # a run outside of SLURM is none of its business
+    "The `srun` command is available",  # a run on a Slurm machine need not be a Slurm job
 )
 
 
 def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """The Lightning Trainer."""
+    """The Lightning Trainer that `trainer` describes. Raises ValueError if its settings do not fit this machine."""
     found = accelerator(cfg.trainer.accelerator)
     if found == "cpu" and OmegaConf.is_list(cfg.trainer.devices):
         raise ValueError(f"trainer.devices={cfg.trainer.devices}: CPU devices have no numbers; say how many")
@@ -37,15 +37,15 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
                 cfg.trainer,
                 TRAINER,
                 accelerator=found,
-                default_root_dir=str(folder),  # under SLURM, Lightning takes up what it finds there
+                default_root_dir=str(folder),  # under Slurm, Lightning resumes from checkpoints that it finds there
                 max_steps=budget.steps(cfg),
                 max_epochs=-1,
                 val_check_interval=cfg.validation.every,
-                check_val_every_n_epoch=None,  # counts steps, not epochs: the stream has no end
+                check_val_every_n_epoch=None,  # validations are counted in steps: the stream has no epochs
                 num_sanity_val_steps=0,
                 logger=False,
                 callbacks=callbacks,
-                enable_checkpointing=False,  # see Checkpoints
+                enable_checkpointing=False,  # the callback Checkpoints does it
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 use_distributed_sampler=False,
@@ -59,7 +59,10 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
 
 
 def starts_processes(trainer: pl.Trainer) -> bool:
-    """Whether the run takes several processes that nobody has started. Raises ValueError for several machines."""
+    """Whether this run has to start its own processes: it needs several, and neither srun nor torchrun started them.
+
+    Raises ValueError if it would have to start them on several machines.
+    """
     cluster = trainer.strategy.cluster_environment if trainer.world_size > 1 else None
     if cluster is None or cluster.creates_processes_externally:
         return False
@@ -69,7 +72,10 @@ def starts_processes(trainer: pl.Trainer) -> bool:
 
 
 def accelerator(asked: str) -> str:
-    """`auto` is an NVIDIA GPU or the CPU. Raises ValueError where a GPU is asked for and there is none."""
+    """The accelerator to use; `auto` means an NVIDIA GPU, or the CPU if there is none.
+
+    Raises ValueError if a GPU is asked for and there is none.
+    """
     if asked == "auto":
         return "gpu" if torch.cuda.is_available() else "cpu"
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -80,7 +86,7 @@ def accelerator(asked: str) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without Lightning's messages about what we do on purpose; they are no news to the user."""
+    """Suppress Lightning's messages about things that longlag does on purpose."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -90,5 +96,5 @@ def quietly() -> Iterator[None]:
 
 
 def all_threads() -> int:
-    """As many as the machine has cores, or OMP_NUM_THREADS."""
+    """The number of CPU threads if `runtime.threads` is null: OMP_NUM_THREADS, or the number of cores."""
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
