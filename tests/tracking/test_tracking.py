@@ -212,6 +212,26 @@ def test_disabled_from_outside(run_small, tmp_path: Path, monkeypatch: pytest.Mo
     assert not [line for line in caplog.messages if SYNC in line]
 
 
+OWN = """
+from pytorch_lightning.loggers import CSVLogger
+
+
+class Mine(CSVLogger):
+    def log_results(self, record, folder):
+        (folder / "mine.txt").write_text(record["status"])
+        raise ConnectionError("no answer")
+"""
+
+
+def test_a_logger_of_the_users_own_gets_the_results(run_small, tmp_path: Path, monkeypatch, caplog):
+    (tmp_path / "mylogger.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LONGLAG_ALLOW", "mylogger")
+    folder, record = run_small("+logger.mine._target_=mylogger.Mine")
+    assert (folder / "mine.txt").read_text() == record["status"] == "finished"
+    assert "Mine: no answer; the results are in record.json" in caplog.messages
+
+
 def test_folder_as_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("WANDB_DIR")
     logger = Wandb("longlag", "name", {"lag": 5}, dir=str(tmp_path / "here"), mode="offline")

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import wandb
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from longlag import records
 from longlag.files import first_line
 from longlag.instantiate import LOGGER, build
 from longlag.records import Record
@@ -21,6 +22,14 @@ from longlag.tracking import wandb_runs
 log = logging.getLogger(__name__)
 
 STEP = "trainer/global_step"  # Lightning's name
+
+
+@runtime_checkable
+class LogsResults(Protocol):
+    """A logger that takes the results of a run, beside the metrics of its training: any that has this method."""
+
+    def log_results(self, record: Record, folder: Path) -> None:
+        """Log what was measured, once, when the run has ended in whatever way; its pictures are in its folder."""
 
 
 class Wandb(WandbLogger):
@@ -69,9 +78,11 @@ class Wandb(WandbLogger):
         """Like Lightning's method, but a failure causes a warning and does not stop the run."""
         self._safely(lambda: super(Wandb, self).log_metrics(metrics, step))
 
-    def log_results(self, record: Record, pictures: Iterable[Path]) -> None:
+    def log_results(self, record: Record, folder: Path) -> None:
         """Log the lag curve, the gradients, the pictures and the generated text; the record becomes the W&B summary."""
+        pictures = [folder / name for name in figures.PICTURES if (folder / name).exists()]
         self._safely(lambda: wandb_runs.log_record(self.experiment, record, pictures))
+        self.close(ok=record["status"] == "finished")
 
     def close(self, ok: bool) -> None:
         """End the W&B run within the timeout, and mark it as failed unless `ok`."""
@@ -125,17 +136,25 @@ def _logger(name: str, node: DictConfig, folder: Path, record: Record) -> Logger
 
 @contextmanager
 def tracking(cfg: DictConfig, folder: Path, record: Record, task: Task) -> Iterator[list[Logger]]:
-    """The loggers of the run. When the block ends, even by an exception, W&B gets the results and is closed.
+    """The loggers of the run. When the block ends, even by an exception, those that log results get them.
 
     Raises ValueError if an entry of `cfg.logger` is not a logger or would write outside the folders of the run and W&B.
     """
     loggers = [_logger(str(name), node, folder, record) for name, node in cfg.logger.items()]
-    ours = [logger for logger in loggers if isinstance(logger, Wandb)]
-    for logger in ours:
-        logger.declare((*task.measures, *task.derived(dict.fromkeys(task.measures, 0.0))))
+    for logger in loggers:
+        if isinstance(logger, Wandb):
+            logger.declare((*task.measures, *task.derived(dict.fromkeys(task.measures, 0.0))))
     try:
         yield loggers
     finally:
-        for logger in ours:
-            logger.log_results(record, [folder / name for name in figures.PICTURES if (folder / name).exists()])
-            logger.close(ok=record["status"] == "finished")
+        for logger in loggers:
+            if isinstance(logger, LogsResults):
+                _log_results(logger, record, folder)
+
+
+def _log_results(logger: LogsResults, record: Record, folder: Path) -> None:
+    """Log the results; an error of the logger becomes a warning, since record.json holds every result."""
+    try:
+        logger.log_results(record, folder)
+    except Exception as error:
+        log.warning("%s: %s; the results are in %s", type(logger).__name__, first_line(error), records.FILE)
