@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.command import compose
 from omegaconf import DictConfig
 
+from helpers.command import compose
 from longlag import instantiate
 from longlag.instantiate import CORE, LAG_MODE, LOGGER, OPTIMIZER, TASK, TRAINER, build
 from longlag.models.rnn import RNN

@@ -7,8 +7,8 @@ from itertools import islice
 
 import pytest
 import torch
-from helpers.learning import BATCH, SEED, fit
 
+from helpers.learning import BATCH, SEED, fit
 from longlag.lag_modes import Curriculum, Fixed, LagMode, Uniform
 from longlag.measure.lags import over_lags
 from longlag.models.network import Network

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from helpers.places import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from helpers.places import ROOT
 from longlag.settings import CONF
 
 KEY = re.compile(r"^( *)([a-z]\w*): *(.*)$")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.command import train
-from helpers.results import metrics, timeless
 from omegaconf import OmegaConf
 
 import longlag
+from helpers.command import train
+from helpers.results import metrics, timeless
 from longlag import records, resume
 from longlag.settings import plain
 from longlag.training.checkpoints import LAST

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
 from helpers.places import ROOT
 
 SOURCE, TESTS = ROOT / "src", ROOT / "tests"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.results import repeatable, same, saved_weights
 
 import longlag
+from helpers.results import repeatable, same, saved_weights
 from longlag import records, run
 from longlag.measure.lags import over_lags
 from longlag.report.figures import FORECASTS, GRADIENT, PICTURE

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from helpers.command import MODELS, TASKS, compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from helpers.command import MODELS, TASKS, compose
 from longlag.settings import CHOICES, RANGES, check, plain, said
 
 COUNTS = [key for key, allowed in RANGES.items() if allowed.whole and allowed.low == 1]

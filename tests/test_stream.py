@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.command import MODELS, compose
 
+from helpers.command import MODELS, compose
 from longlag.assemble import make_network, make_task
 from longlag.lag_modes import Fixed, Uniform
 from longlag.stream import EVALUATION_BATCH, SPLITS, Seeds, Streams, TrainStream, ValidationStream, fixed_batches

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from helpers.attack_table import TABLE
 from helpers.places import ROOT
 

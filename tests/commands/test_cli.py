@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.command import ENDLESS, TRAIN, start
 
+from helpers.command import ENDLESS, TRAIN, start
 from longlag.cli import main
 from longlag.settings import CONF
 from longlag.sweeps.tuning_score import tuning_score

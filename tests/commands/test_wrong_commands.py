@@ -11,11 +11,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from helpers.command import train
-from helpers.places import ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from helpers.command import train
+from helpers.places import ROOT
 from longlag import records
 from longlag.cli import main
 from longlag.settings import CHOICES, RANGES

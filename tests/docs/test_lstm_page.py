@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+
 from helpers.places import ROOT
 
 DOCS = ROOT / "docs"

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+
 from helpers.command import compose, overrides_of
 from helpers.places import ROOT
-
 from longlag.settings import check
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 import torch
+
 from helpers.attack_watch import RUN, SMALL, Case, Place
 
 EVIL = ("train", "--config-dir", "evil", *SMALL, "experiment=evil")

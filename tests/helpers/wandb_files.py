@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from helpers.wandb_stub import Sent, Server
 
 WANDB = shutil.which("wandb", path=Path(sys.executable).parent)

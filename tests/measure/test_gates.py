@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers.command import compose
 
+from helpers.command import compose
 from longlag.assemble import make_network, make_task
 from longlag.measure.gates import has_gates, replay
 from longlag.stream import Seeds, fixed_batches

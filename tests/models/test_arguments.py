@@ -5,9 +5,9 @@ import pickle
 
 import pytest
 import torch
-from helpers.cells import CELLS, CLOSE, EXECUTIONS, STOCK, assert_same, everything, state_of
 from torch import Tensor
 
+from helpers.cells import CELLS, CLOSE, EXECUTIONS, STOCK, assert_same, everything, state_of
 from longlag.models.gru import GRU
 from longlag.models.lstm import LSTM
 from longlag.models.lstm_scratch import LSTMScratch

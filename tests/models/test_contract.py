@@ -9,8 +9,8 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from helpers.command import MODELS, TASKS, compose
 
+from helpers.command import MODELS, TASKS, compose
 from longlag.assemble import make_network, make_task
 from longlag.models.network import Network
 from longlag.tasks.task import Batch, Task

@@ -7,8 +7,8 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from helpers.command import MODELS, TASKS
 
+from helpers.command import MODELS, TASKS
 from longlag import records
 from longlag.cli import main
 

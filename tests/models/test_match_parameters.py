@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers.command import MODELS, compose
 from torch import nn
 
 import longlag
+from helpers.command import MODELS, compose
 from longlag.assemble import make_network, make_task, sizes_to_match
 from longlag.models.match_parameters import count, matched
 

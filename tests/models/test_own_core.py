@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.command import TRAIN, compose
 
+from helpers.command import TRAIN, compose
 from longlag.assemble import make_network, make_task
 
 CORE = '''

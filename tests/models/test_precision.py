@@ -6,9 +6,9 @@ roundings where the reference was lucky.
 
 import pytest
 import torch
-from helpers.cells import CELLS, everything, state_of
 from torch import Tensor
 
+from helpers.cells import CELLS, everything, state_of
 from longlag.models.kernels import bptt
 from longlag.models.rnn_scratch import RNNScratch
 from longlag.models.scratch import Scratch

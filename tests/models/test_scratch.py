@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 import torch
-from helpers.cells import CELLS, CLOSE, EXECUTIONS, STOCK, assert_same, everything, state_of
-from helpers.command import compose
 from torch import Tensor, nn
 
+from helpers.cells import CELLS, CLOSE, EXECUTIONS, STOCK, assert_same, everything, state_of
+from helpers.command import compose
 from longlag.assemble import make_network, make_task
 from longlag.instantiate import OPTIMIZER, build
 from longlag.measure.gradients import gradient_over_distance

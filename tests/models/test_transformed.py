@@ -5,13 +5,13 @@ from functools import partial
 
 import pytest
 import torch
-from helpers.cells import CELLS, state_of
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.functional import hessian, hvp, jacobian, vhp
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from helpers.cells import CELLS, state_of
 from longlag.models.gru_scratch import GRUScratch
 from longlag.models.scratch import Scratch
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.command import train
 from rich.console import Console
 
 import longlag
+from helpers.command import train
 from longlag import records, resume
 from longlag.report import compact, comparison, page, pivot, summary, table
 from longlag.report.groups import find, groups

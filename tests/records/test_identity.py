@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from helpers.command import compose
-from helpers.places import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.command import compose
+from helpers.places import ROOT
 from longlag import records
 from longlag.records import identity
 from longlag.records.identity import MOVED, NEUTRAL, begun_hash, config_hash, flattened

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.command import train
 
+from helpers.command import train
 from longlag import records
 
 THERE = Path(__file__).parent / "sweep_of_0_1"

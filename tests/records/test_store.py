@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.command import compose, train
 from omegaconf import OmegaConf
 
+from helpers.command import compose, train
 from longlag import records
 from longlag.files import replacing
 from longlag.settings import plain

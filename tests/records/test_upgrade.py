@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.places import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.places import ROOT
 from longlag import records
 from longlag.records.schema import Record
 from longlag.records.store import json_schema, validated

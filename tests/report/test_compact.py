@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers.made_up import run
 
+from helpers.made_up import run
 from longlag import records
 from longlag.report.compact import keep_all
 from longlag.report.groups import find, groups

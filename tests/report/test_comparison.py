@@ -3,11 +3,11 @@
 import math
 
 import pytest
-from helpers.made_up import failed, profile, run, untested
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D
 
+from helpers.made_up import failed, profile, run, untested
 from longlag.report.comparison import gap
 from longlag.report.figures import save
 from longlag.report.groups import groups

@@ -7,10 +7,10 @@ import sys
 from io import BytesIO
 
 import pytest
-from helpers.made_up import CONFIG
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from helpers.made_up import CONFIG
 from longlag import records, report
 from longlag.report.figures import (
     FORECASTS,

@@ -1,8 +1,8 @@
 """Which runs are found, which of them make one cell, and how a cell is told from others."""
 
 import pytest
-from helpers.made_up import failed, run
 
+from helpers.made_up import failed, run
 from longlag import records
 from longlag.report.groups import find, groups
 

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from helpers.made_up import CONFIG, NO_STATE
 from helpers.places import ROOT
-
 from longlag import records
 from longlag.report.groups import find
 from longlag.report.page import page

@@ -1,9 +1,9 @@
 """Runs set against two sets of settings."""
 
 import pytest
-from helpers.made_up import failed, run
 from rich.console import Console
 
+from helpers.made_up import failed, run
 from longlag.report import pivot
 
 

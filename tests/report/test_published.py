@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from helpers.command import compose
 from helpers.made_up import failed, run
 from helpers.places import ROOT
-
 from longlag import records
 from longlag.instantiate import TASK, build
 from longlag.records.identity import identity

@@ -4,8 +4,8 @@ import csv
 import io
 
 import pytest
-from helpers.made_up import run
 
+from helpers.made_up import run
 from longlag.files import CONTROL, printable
 from longlag.report import markdown, pivot, table
 

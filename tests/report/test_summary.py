@@ -4,9 +4,9 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from helpers.made_up import CONFIG
 from rich.console import Console, RenderableType
 
+from helpers.made_up import CONFIG
 from longlag import records
 from longlag.report.summary import lag_table, show, table
 

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 import wandb
+from omegaconf import DictConfig, OmegaConf
+
 from helpers.command import train
 from helpers.made_up import failed, run, untested
 from helpers.wandb_files import offline_runs, sent_later
 from helpers.wandb_stub import Sent, Server
-from omegaconf import DictConfig, OmegaConf
-
 from longlag import records
 from longlag.sweeps.launcher import track
 from longlag.tracking.wandb_runs import run_id

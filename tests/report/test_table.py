@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.made_up import failed, run, untested
-from helpers.places import ROOT
 from rich.console import Console, RenderableType
 
+from helpers.made_up import failed, run, untested
+from helpers.places import ROOT
 from longlag import records
 from longlag.report import table
 from longlag.report.statistics import Estimate, success_rate

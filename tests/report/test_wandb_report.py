@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import wandb
+
 from helpers.made_up import failed, run
 from helpers.wandb_stub import ENTITY, Sent, Server
-
 from longlag.tracking import wandb_report
 
 pytestmark = pytest.mark.filterwarnings(

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from helpers.command import compose, overrides_of, train
 from helpers.fated import SWEEP as FATED
 from helpers.fated import begin, found, is_gone, place, run, statuses, wait_for
 from helpers.places import ROOT
 from helpers.results import timeless
-
 from longlag.settings import check
 
 PAGE = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.command import train
 
+from helpers.command import train
 from longlag import records
 from longlag.commands.horizon import words
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from helpers.command import train
 from helpers.fated import PROCESSES, SMALL, SWEEP, begin, by_fate, end, found, is_gone, place, run, statuses, wait_for
 from helpers.results import metrics, timeless
-
 from longlag import records
 
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.command import compose, train
 from omegaconf import DictConfig, OmegaConf
 
+from helpers.command import compose, train
 from longlag.records import config_hash
 from longlag.report import table
 from longlag.report.groups import find

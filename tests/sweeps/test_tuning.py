@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from helpers.command import compose, train
 from omegaconf import OmegaConf
 
+from helpers.command import compose, train
 from longlag import records
 from longlag.stream import Seeds
 from longlag.sweeps.tuning import choose

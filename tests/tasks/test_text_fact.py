@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.command import compose
 
+from helpers.command import compose
 from longlag.assemble import make_task
 from longlag.tasks.task import Batch
 from longlag.tasks.text_fact import DIGITS, NAMES, TextFact

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from helpers.wandb_stub import API_KEY
 
 SMALL = (

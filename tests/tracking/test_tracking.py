@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import wandb
+
 from helpers.places import ROOT
 from helpers.wandb_files import inspect, offline_runs
-
 from longlag import records
 from longlag.tasks.copy import Copy
 from longlag.tracking import wandb_runs

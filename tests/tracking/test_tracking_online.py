@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import wandb
+
 from helpers.command import TRAIN
 from helpers.wandb_files import offline_runs, sent_later
 from helpers.wandb_stub import Sent, Server
-
 from longlag import records
 from longlag.tasks.copy import Copy
 from longlag.tracking.logger import Wandb

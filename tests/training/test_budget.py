@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.command import compose
 
+from helpers.command import compose
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
 from longlag.training import budget

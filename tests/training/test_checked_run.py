@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from helpers.command import train
 from helpers.results import repeatable, same, saved_weights
-
 from longlag import records
 from longlag.models.network import Checked, Network
 

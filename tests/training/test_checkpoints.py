@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from helpers.command import TRAIN, train
 from helpers.results import CASES, SMALL, assert_same
-
 from longlag import records
 from longlag.training.checkpoints import LAST, ONE_BEFORE
 from longlag.training.learner import Learner

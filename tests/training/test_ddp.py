@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
+import longlag
 from helpers.command import compose, train
 from helpers.fated import DDP, SMALL, begin, is_gone, place, run, wait_for
 from helpers.results import metrics, same, saved_weights, timeless
-
-import longlag
 from longlag import records
 from longlag.stream import Seeds, Streams
 from longlag.training import processes

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 import torch
-from helpers.learning import BATCH, RATE, SEED, fit
 
+from helpers.learning import BATCH, RATE, SEED, fit
 from longlag.models.network import Network
 from longlag.models.rnn import RNN
 from longlag.stream import Seeds

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from helpers.command import ENDLESS, start, train
 from helpers.fated import DDP, PROCESSES, begin, end, wait_for
 from helpers.results import CASES, SMALL, assert_same
-
 from longlag import records
 from longlag.training.checkpoints import LAST
 from longlag.training.learner import Learner
