@@ -18,7 +18,7 @@ import longlag
 from helpers.results import repeatable, same, saved_weights
 from longlag import records, run
 from longlag.measure.lags import over_lags
-from longlag.report.figures import FORECASTS, GRADIENT, PICTURE
+from longlag.report.figures import GRADIENT, PICTURE
 from longlag.stream import Seeds
 from longlag.tasks.copy import Copy
 from longlag.training import trainer
@@ -315,9 +315,10 @@ def test_a_batch_that_cannot_be_shared_evenly(run_small, tmp_path: Path):
 
 def test_forecasts_of_a_sine_run(run_small):
     folder, record = run_small("task=sine", "task.window=12")
-    assert (folder / FORECASTS).read_bytes().startswith(b"\x89PNG")
-    assert [{name: len(curve) for name, curve in one.items()} for one in record["example"]["forecasts"]] == [
-        {"observed": 12, "truth": 6, "forecast": 6}
+    assert (folder / "forecasts.png").read_bytes().startswith(b"\x89PNG")
+    panels = record["example"]["forecasts"]["panels"]
+    assert [{one["name"]: (one["start"], len(one["values"])) for one in panel} for panel in panels] == [
+        {"observed": (0, 12), "truth": (12, 6), "forecast": (12, 6)}
     ] * 3
 
 
@@ -325,7 +326,7 @@ def test_text_run_keeps_a_sample_and_what_it_read(run_small, tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("In the beginning was the word, and it was long. " * 40, encoding="utf-8")
     folder, record = run_small("task=text", f"task.corpus={corpus}", "task.sample=30")
-    assert (folder / records.SAMPLE).read_text(encoding="utf-8") == record["example"]["sample"]["text"] + "\n"
+    assert (folder / "sample.txt").read_text(encoding="utf-8") == record["example"]["sample"]["text"] + "\n"
     assert len(record["example"]["sample"]["text"]) == len("The ") + 30
     assert record["data"]["characters"] == {"train": 1728, "val": 96, "test": 96}
     assert record["test"]["bits_per_character"] == pytest.approx(record["test"]["loss"] / math.log(2))

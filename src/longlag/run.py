@@ -5,7 +5,7 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
@@ -14,14 +14,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from longlag import records
 from longlag.assemble import lags_to_test, make_lag_mode, make_network, make_optimizer, make_task, sizes_to_match
-from longlag.files import write_text
 from longlag.measure.cost import environment, parameters, watch_memory
 from longlag.measure.gradients import SEQUENCES, Profile, gradient_over_distance
 from longlag.measure.lags import over_lags, score
 from longlag.models.network import Network
 from longlag.records import Record
-from longlag.records.schema import Cost, LagPoint, Stage, Test
-from longlag.report import figures, summary
+from longlag.records.schema import Artefact, Cost, LagPoint, Stage, Test
+from longlag.report import artefacts, figures, summary
 from longlag.results import artifact, check_artifacts, check_data, cost, gradients, new_record, outcome
 from longlag.resume import RunPlan, begun
 from longlag.settings import check
@@ -223,8 +222,7 @@ def evaluate(prepared: Prepared) -> None:
     finally:
         record["cost"]["test_seconds"] = time.monotonic() - started
     figures.draw(record, folder)
-    if sample := record["example"].get("sample"):
-        write_text(folder / records.SAMPLE, sample["text"] + "\n")
+    artefacts.write(record["example"], folder)
 
 
 def measure(prepared: Prepared) -> None:
@@ -253,7 +251,7 @@ def measure_gradients(network: Network, task: Task, seeds: Seeds, step: int) -> 
     return gradient_over_distance(network, task, next(fixed_batches(task, "val", seeds, SEQUENCES)), step)
 
 
-def example(network: Network, task: Task, seeds: Seeds) -> dict[str, Any]:
+def example(network: Network, task: Task, seeds: Seeds) -> dict[str, Artefact]:
     """The task's example of what the trained network predicts, made from test data."""
     device = next(network.parameters()).device
     network.eval()

@@ -63,3 +63,17 @@ def failed(**which: object) -> records.Record:
 def untested(**which: object) -> records.Record:
     """A finished run that drew no test data."""
     return run(**which) | {"test": {}, "lag_curve": []}
+
+
+def artefacts(text: str) -> dict:
+    """An artefact of each kind that says the text wherever it can."""
+    curves = [
+        {"name": "observed", "role": "input", "start": 0, "values": [0.0, 1.0]},
+        {"name": text, "role": "target", "start": 2, "values": [0.5, 0.2]},
+        {"name": "forecast", "role": "output", "start": 2, "values": [0.4, 0.1]},
+    ]
+    return {
+        "forecasts": {"kind": "curves", "title": text, "y": text, "panels": [curves]},
+        "sample": {"kind": "text", "title": text, "about": text, "text": text},
+        "state": {"kind": "image", "title": text, "x": text, "y": text, "values": [[0.0, 1.0], [1.0, None]]},
+    }

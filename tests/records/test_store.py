@@ -74,9 +74,9 @@ def test_only_the_first_process_writes(record: records.Record, tmp_path: Path):
 
 
 def test_what_is_not_finite_becomes_null(record: records.Record, tmp_path: Path):
-    record["example"] = {"a": float("nan"), "speed": [float("inf"), -float("inf"), 1.5], "pair": (1, float("nan"))}
+    record["data"] = {"a": float("nan"), "speed": [float("inf"), -float("inf"), 1.5], "pair": (1, float("nan"))}
     records.write(record, tmp_path)
-    assert records.read(tmp_path)["example"] == {"a": None, "speed": [None, None, 1.5], "pair": [1, None]}
+    assert records.read(tmp_path)["data"] == {"a": None, "speed": [None, None, 1.5], "pair": [1, None]}
 
 
 def test_a_value_that_json_cannot_hold_leaves_the_old_record(record: records.Record, tmp_path: Path):
@@ -240,11 +240,11 @@ def test_where_a_record_was_read_from_is_not_stored(record: records.Record, tmp_
 
 def test_control_characters_stay_out_of_what_is_read(record: records.Record, tmp_path: Path):
     evil = "a\x1b[2Jb\x07\u202ec\x9b"
-    text = json.dumps(records.store.stored(record) | {"model": evil, "error": evil, "example": {evil: [evil]}})
+    text = json.dumps(records.store.stored(record) | {"model": evil, "error": evil, "data": {evil: [evil]}})
     (tmp_path / records.FILE).write_text(text)
     read = records.read(tmp_path)
     plain = "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
-    assert (read["model"], read["error"], read["example"]) == (plain, plain, {plain: [plain]})
+    assert (read["model"], read["error"], read["data"]) == (plain, plain, {plain: [plain]})
 
 
 def test_control_characters_stay_out_of_an_error(record: records.Record, tmp_path: Path):

@@ -13,12 +13,10 @@ from matplotlib.image import imread
 from helpers.made_up import CONFIG
 from longlag import records, report
 from longlag.report.figures import (
-    FORECASTS,
     GRADIENT,
     PICTURE,
     decades,
     draw,
-    forecasts,
     gradient,
     lag_curve,
     save,
@@ -109,26 +107,11 @@ def test_picture_shows_what_was_measured():
     }  # fmt: skip
 
 
-FORECAST = {"observed": [0.1, 0.5, 0.9], "truth": [1.0, 0.8], "forecast": [1.1, 0.7]}
-
-
-def test_forecasts_go_on_where_the_samples_end():
-    rows = forecasts(record(3) | {"example": {"forecasts": [FORECAST, FORECAST]}}).axes
-    assert len(rows) == 2
-    for axes in rows:
-        lines = {line.get_label(): line for line in axes.lines}
-        assert list(lines["observed"].get_ydata()) == FORECAST["observed"]
-        for name in ("truth", "forecast"):
-            assert list(lines[name].get_xdata()) == [3, 4]
-            assert list(lines[name].get_ydata()) == FORECAST[name]
-
-
 @pytest.mark.parametrize(
     ("found", "names"),
     [
         ({}, {PICTURE}),
         (GRADIENTS, {PICTURE, GRADIENT}),
-        ({"example": {"forecasts": [FORECAST]}}, {PICTURE, FORECASTS}),
     ],
 )
 def test_a_run_has_the_pictures_it_can_have(tmp_path, found, names):

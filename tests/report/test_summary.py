@@ -120,7 +120,7 @@ def test_the_other_figures_of_a_task():
 
 def test_generated_text_is_shown_as_it_is(tmp_path):
     screen = console()
-    sample = {"temperature": 0.8, "prompt": "The ", "text": "The [bold]king\nof Israel"}
+    sample = {"kind": "text", "title": "Generated text", "about": "", "text": "The [bold]king\nof Israel"}
     show(record(**MEASURED, example={"sample": sample}), tmp_path, screen)
     assert "The [bold]king" in screen.file.getvalue()
     assert "of Israel" in screen.file.getvalue()

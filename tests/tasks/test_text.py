@@ -146,7 +146,7 @@ def test_sample_has_the_prompt_and_as_many_characters_as_asked(make):
     one, again, other = (task.example(predict, np.random.default_rng(seed))["sample"] for seed in (0, 0, 1))
     assert one == again
     assert one["text"] != other["text"]
-    assert (one["prompt"], one["temperature"]) == ("God ", 0.8)
+    assert one["about"] == "temperature 0.8, from the prompt 'God '"
     assert one["text"].startswith("God ")
     assert len(one["text"]) == len("God ") + 60
     assert set(one["text"][4:]) <= set(task.corpus.symbols[1:])

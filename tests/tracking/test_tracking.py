@@ -106,7 +106,7 @@ def test_generated_text_and_the_figures_of_a_text_run_reach_it(run_small, tmp_pa
     _, record = run_small("logger=wandb", "task=text", f"task.corpus={corpus}", "task.sample=30")
     (file,) = offline_runs(tmp_path)[0].glob("files/media/table/example/*.table.json")
     sample = record["example"]["sample"]
-    assert json.loads(file.read_text(encoding="utf-8"))["data"] == [list(sample.values())]
+    assert json.loads(file.read_text(encoding="utf-8"))["data"] == [[sample["about"], sample["text"]]]
     found = inspect(tmp_path)
     axes = {metric.get("name"): metric.get("step_metric") for metric in of_type(found, "metric")}
     assert axes["lag_curve/bits_per_character"] == "lag_curve/lag"

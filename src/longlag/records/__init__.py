@@ -8,7 +8,6 @@ from longlag.records.schema import Record
 from longlag.records.store import (
     FILE,
     LOCK,
-    SAMPLE,
     WEIGHTS,
     accuracy_in_words,
     as_config,
@@ -26,7 +25,6 @@ from longlag.records.store import (
 __all__ = [
     "FILE",
     "LOCK",
-    "SAMPLE",
     "WEIGHTS",
     "Record",
     "accuracy_in_words",

@@ -14,6 +14,7 @@ from typing import (
 )
 
 from annotated_types import Ge, Interval
+from pydantic import Discriminator, StringConstraints
 from typing_extensions import TypedDict  # before Python 3.12 pydantic does not accept the one in typing
 
 SCHEMA: Literal[2] = 2
@@ -30,6 +31,68 @@ def checked(kind: Kind) -> Kind:
     settings = {"strict": True, "extra": "allow", "allow_inf_nan": False, "use_attribute_docstrings": True}
     setattr(kind, "__pydantic_config__", settings)  # noqa: B010  (a dictionary type declares no attributes)
     return kind
+
+
+@checked
+class Text(TypedDict):
+    """An artefact: text that the network generated."""
+
+    kind: Literal["text"]
+    """Says that it is text."""
+    title: str
+    """What it shows, as a heading."""
+    about: str
+    """How the text came about, in words."""
+    text: str
+    """The text itself."""
+
+
+@checked
+class Curve(TypedDict):
+    """One curve of a panel; its points are one step apart."""
+
+    name: str
+    """What the legend calls it."""
+    role: Literal["input", "target", "output"]
+    """What the network saw, what it should give, or what it gave."""
+    start: Count
+    """Step of the first value."""
+    values: list[float | None]
+    """A value for each step; null: not finite."""
+
+
+@checked
+class Curves(TypedDict):
+    """An artefact: panels of curves over the steps of a sequence, one sequence in each panel."""
+
+    kind: Literal["curves"]
+    """Says that it is curves."""
+    title: str
+    """What they show, as a heading."""
+    y: str
+    """Name of the vertical axis, with its unit."""
+    panels: list[list[Curve]]
+    """The curves of each panel."""
+
+
+@checked
+class Image(TypedDict):
+    """An artefact: numbers drawn as a grey image, such as an attention map or a picture that the network completed."""
+
+    kind: Literal["image"]
+    """Says that it is an image."""
+    title: str
+    """What it shows, as a heading."""
+    x: str
+    """Name of the horizontal axis."""
+    y: str
+    """Name of the vertical axis."""
+    values: list[list[float | None]]
+    """Rows from top to bottom, all equally long; black is the smallest value, white the largest."""
+
+
+Artefact = Annotated[Text | Curves | Image, Discriminator("kind")]
+ArtefactName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]  # also the name of its file
 
 
 @checked
@@ -313,8 +376,8 @@ class Record(TypedDict):
     sequences: Sequences
     data: dict[str, Any]
     """What identifies the data: name, SHA-256 and size of a corpus; empty if the data are generated."""
-    example: dict[str, Any]
-    """Outputs of the trained network for readers to look at: forecasts, generated text."""
+    example: dict[ArtefactName, Artefact]
+    """Artefacts of the trained network for readers to look at, by name: forecasts, generated text."""
     cost: Cost
     environment: dict[str, Any]
     """Versions, commit, platform, processor (`cpu`, `cpu_count`), device, threads, allocator, number of processes."""

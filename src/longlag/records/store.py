@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 FILE = "record.json"
 WEIGHTS = "model.ckpt"
-SAMPLE = "sample.txt"
 LOCK = ".lock"
 # Names of the temporary files that `replacing` writes for the files of a run.
 TEMPORARY = re.compile(r"\.longlag-\d+-(record\.json|model\.ckpt|last\.ckpt|sample\.txt|[a-z_]+\.png)")

@@ -68,7 +68,30 @@ def _from_schema_1(record: Raw) -> Raw:
     ended = "solved" if record.get("solved") else "steps"
     record = record | {"ended_by": "no progress"} if record.get("ended_by") == "hopeless" else record
     given = {"ended_by": ended if record.get("status") == "finished" else None} | record
-    return given | {"schema": 2, "config": config, "cost": cost, "sequences": sequences}
+    example = _artefacts(record.get("example") or {})
+    return given | {"schema": 2, "config": config, "cost": cost, "sequences": sequences, "example": example}
+
+
+def _artefacts(example: Raw) -> Raw:
+    """The forecasts and the generated text of schema 1 as typed artefacts."""
+    found: Raw = {}
+    if forecasts := example.get("forecasts"):
+        found["forecasts"] = {
+            "kind": "curves",
+            "title": "Forecast",
+            "y": "value",
+            "panels": list(map(_panel, forecasts)),
+        }
+    if sample := example.get("sample"):
+        about = f"temperature {sample.get('temperature')}, from the prompt {sample.get('prompt')!r}"
+        found["sample"] = {"kind": "text", "title": "Generated text", "about": about, "text": sample["text"]}
+    return found
+
+
+def _panel(wave: Raw) -> list[Raw]:
+    start = len(wave["observed"])
+    roles = {"observed": ("input", 0), "truth": ("target", start), "forecast": ("output", start)}
+    return [{"name": name, "role": role, "start": first, "values": wave[name]} for name, (role, first) in roles.items()]
 
 
 STEPS: dict[int, Callable[[Raw], Raw]] = {1: _from_schema_1}  # the key is the schema that the step upgrades from

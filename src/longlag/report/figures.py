@@ -17,8 +17,7 @@ from longlag.report.statistics import wilson
 
 PICTURE = "lag_curve.png"
 GRADIENT = "gradient.png"
-FORECASTS = "forecasts.png"
-PICTURES = (PICTURE, GRADIENT, FORECASTS)  # file names in the folder of a run; not every run has all of them
+PICTURES = (PICTURE, GRADIENT)  # file names in the folder of a run; not every run has all of them
 BLUE, GREY = "#0072B2", "#666666"  # BLUE is of the Okabe-Ito palette, safe for the colour-blind
 
 
@@ -104,32 +103,12 @@ def decades(record: Record, what: str) -> dict[int, dict[int, float]]:
     return {step: {distance: norm - row[0] for distance, norm in row.items()} for step, row in rows.items()}
 
 
-def forecasts(record: Record) -> Figure:
-    """For each example the observed wave, its true continuation and the forecast of the network."""
-    shown = record["example"]["forecasts"]
-    figure = Figure(figsize=(6.4, 1.6 * len(shown)), layout="constrained")
-    rows = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
-    for axes, one in zip(rows, shown, strict=True):
-        start = len(one["observed"])
-        blank = range(start, start + len(one["truth"]))
-        axes.plot(one["observed"], ".", color=GREY, markersize=3, label="observed")
-        axes.plot(blank, one["truth"], "-", color=GREY, linewidth=1, label="truth")
-        axes.plot(blank, one["forecast"], ".-", color=BLUE, markersize=4, linewidth=1, label="forecast")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*rows[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    rows[0].set_title(f"{record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}", fontsize=10)
-    rows[-1].set_xlabel("step")
-    return figure
-
-
 def draw(record: Record, folder: Path) -> None:
     """Write those pictures of a run for which its record has data."""
     if record["lag_curve"]:
         save(lag_curve(record), folder / PICTURE)
     if record["gradient"]:
         save(gradient(record), folder / GRADIENT)
-    if "forecasts" in record["example"]:
-        save(forecasts(record), folder / FORECASTS)
 
 
 def save(figure: Figure, path: Path) -> None:

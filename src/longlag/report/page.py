@@ -14,7 +14,7 @@ from typing import Any
 from longlag.files import write_text
 from longlag.records import Record
 from longlag.records.identity import flattened
-from longlag.report import gates, panels, table
+from longlag.report import artefacts, gates, panels, table
 from longlag.report.charts import Chart, figure
 from longlag.report.groups import Group, groups
 from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
@@ -119,7 +119,7 @@ def _of_task(task: str, ours: Sequence[Group], style: panels.Styles) -> str:
             ),
             _section("Learning", _charts(solving, "small")),
             _section("Cost", _charts(panels.costs(ours, style), "small")),
-            _examples(ours, style),
+            _examples(ours),
         ]
     )
 
@@ -177,15 +177,15 @@ def _heat(estimate: Estimate | None, own: bool) -> str:
     return f'<td class="heat{" own" * own}" style="--v:{estimate.value:.2f}">{estimate.value:.2f}</td>'
 
 
-def _examples(ours: Sequence[Group], style: panels.Styles) -> str:
-    """The forecasts, generated text and gate pictures of the first run of each model at the largest lag."""
+def _examples(ours: Sequence[Group]) -> str:
+    """The artefacts and gate pictures of the first run of each model at the largest lag."""
     lag = max(group.lag for group in ours)
     firsts = [group.finished[0] for group in ours if group.lag == lag]
-    parts = [_charts([panels.forecast(run, style) for run in firsts if "forecasts" in run["example"]], "small")]
-    for run in firsts:
-        if sample := run["example"].get("sample"):
-            parts.append(f"<h3>Text by {escape(run['model'])}</h3><pre>{escape(sample['text'])}</pre>")
-    return "".join(parts + [_gates(run) for run in firsts])
+    found = [(artefact, _name(run)) for run in firsts for artefact in run["example"].values()]
+    texts = [artefacts.html(artefact, name) for artefact, name in found if artefact["kind"] == "text"]
+    drawn = [artefacts.html(artefact, name) for artefact, name in found if artefact["kind"] != "text"]
+    grid = f'<div class="charts small">{"".join(drawn)}</div>' if drawn else ""
+    return "".join([grid, *texts, *map(_gates, firsts)])
 
 
 def _gates(run: Record) -> str:

@@ -90,18 +90,6 @@ def learning(groups: Sequence[Group], style: Styles) -> Chart:
     return Chart(f"Learning curves, lag {lag}", "training step", "validation accuracy", lines, "linear", y_range=(0, 1))
 
 
-def forecast(run: Record, style: Styles) -> Chart:
-    """What a run saw of a wave, how it went on, and what it forecast."""
-    one = run["example"]["forecasts"][0]
-    start = len(one["observed"])
-    lines = [
-        Line("observed", len(style), list(enumerate(one["observed"]))),
-        Line("truth", len(style) + 1, list(enumerate(one["truth"], start))),
-        Line(f"forecast of {run['model']}", style.get(run["model"], 0), list(enumerate(one["forecast"], start))),
-    ]
-    return Chart(f"Forecast, lag {run['lag']}, seed {run['seed']}", "step", "value", lines, "linear")
-
-
 def _by_name(groups: Sequence[Group], lag: int | None = None) -> dict[str, list[Group]]:
     names = dict.fromkeys(group.name for group in groups)
     ours = {name: [group for group in groups if group.name == name and lag in (None, group.lag)] for name in names}

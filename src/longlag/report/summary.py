@@ -11,7 +11,8 @@ from rich.text import Text
 from longlag.files import shown
 from longlag.records import FILE, Record
 from longlag.records.schema import LagPoint
-from longlag.report.figures import PICTURES, terminal_lag_curve
+from longlag.report.artefacts import pictures
+from longlag.report.figures import terminal_lag_curve
 
 
 def show(record: Record, folder: Path, console: Console | None = None) -> None:
@@ -22,15 +23,15 @@ def show(record: Record, folder: Path, console: Console | None = None) -> None:
         show_lag_curve(record, console)
     show_example(record, console)
     console.print(f"record   {shown(folder / FILE)}", highlight=False, soft_wrap=True)
-    for name in reversed(PICTURES):  # the most important picture is printed last, next to the prompt
-        if (folder / name).exists():
-            console.print(f"picture  {shown(folder / name)}", highlight=False, soft_wrap=True)
+    for path in reversed(pictures(record, folder)):  # the most important picture is printed last, next to the prompt
+        console.print(f"picture  {shown(path)}", highlight=False, soft_wrap=True)
 
 
 def show_example(record: Record, console: Console) -> None:
-    """Print the generated text, if there is one."""
-    if sample := record["example"].get("sample"):
-        console.print(Panel(Text(sample["text"]), title="generated text", title_align="left", expand=False))
+    """Print the artefacts that are text."""
+    for artefact in record["example"].values():
+        if artefact["kind"] == "text":
+            console.print(Panel(Text(artefact["text"]), title=artefact["title"], title_align="left", expand=False))
 
 
 def show_lag_curve(record: Record, console: Console) -> None:

@@ -1,12 +1,13 @@
 """Sine forecasting: observe a noisy wave, then predict how it continues without further input."""
 
 import math
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from longlag.records.schema import Artefact, Curve, Curves
 from longlag.tasks.task import Batch, Predict, Task
 
 AMPLITUDE = (0.5, 1.5)
@@ -99,15 +100,20 @@ class Sine(Task):
         return {"loss": error.square(), "accuracy": (last.abs() < within).float(), "r2": 1 - last.square() / POWER}
 
     @torch.no_grad()
-    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
-        """A few forecasts and the true waves, as an artefact."""
+    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Artefact]:
+        """A few forecasts, with the wave that the network saw and how it went on."""
         batch = self.batch(SHOWN, rng)
-        curves = {
-            "observed": batch.inputs[:, : self.window, 0],
-            "truth": batch.targets[..., 0],
-            "forecast": predict(batch.inputs, batch.steps)[..., 0],
-        }
-        return {"forecasts": [{name: curve[i].tolist() for name, curve in curves.items()} for i in range(SHOWN)]}
+        forecast = predict(batch.inputs, batch.steps)
+
+        def panel(i: int) -> list[Curve]:
+            observed, truth = batch.inputs[i, : self.window, 0].tolist(), batch.targets[i, :, 0].tolist()
+            return [
+                Curve(name="observed", role="input", start=0, values=observed),
+                Curve(name="truth", role="target", start=self.window, values=truth),
+                Curve(name="forecast", role="output", start=self.window, values=forecast[i, :, 0].tolist()),
+            ]
+
+        return {"forecasts": Curves(kind="curves", title="Forecast", y="value", panels=list(map(panel, range(SHOWN))))}
 
     def oracle(self, batch: Batch) -> Tensor:
         """Knows the wave: outputs the targets."""

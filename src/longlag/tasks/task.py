@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from longlag.records.schema import Artefact
+
 
 class Batch(NamedTuple):
     """Sequences with their targets and the steps at which these are due.
@@ -113,8 +115,12 @@ class Task(ABC):
         """Values that are computed from the means of the measures, by name, and are not means themselves."""
         return {}
 
-    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
-        """An artefact of a trained network, such as generated text, as JSON values; empty for most tasks."""
+    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Artefact]:
+        """Artefacts of a trained network by name, such as generated text; none for most tasks.
+
+        A name consists of small letters, digits and `_`. The artefact is stored in a file of that name, and is shown
+        in the report and in W&B: see `longlag.report.artefacts`.
+        """
         return {}
 
     def landmarks(self, sequence: Tensor) -> dict[int, str]:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from longlag.records import schema
+from longlag.records.schema import Artefact
 from longlag.tasks import corpora
 from longlag.tasks.task import Batch, Predict, Task, classification
 
@@ -143,7 +145,7 @@ class Text(Task):
         return self.corpus.provenance
 
     @torch.no_grad()
-    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Any]:
+    def example(self, predict: Predict, rng: np.random.Generator) -> dict[str, Artefact]:
         """Generate text: each character is drawn from the distribution predicted from the last `lag` characters."""
         numbers = self._prompt.copy()
         for _ in range(self.sample):
@@ -153,7 +155,8 @@ class Text(Task):
             shares = torch.softmax((logits - logits.max()) / self.temperature, dim=0).numpy()
             numbers.append(int(rng.choice(len(shares), p=shares / shares.sum())))
         text = self.prompt + self.corpus.decode(numbers[len(self._prompt) :])
-        return {"sample": {"temperature": self.temperature, "prompt": self.prompt, "text": text}}
+        about = f"temperature {self.temperature}, from the prompt {self.prompt!r}"
+        return {"sample": schema.Text(kind="text", title="Generated text", about=about, text=text)}
 
     def oracle(self, batch: Batch) -> Tensor:
         """Knows the text by heart: outputs the targets."""

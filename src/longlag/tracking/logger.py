@@ -15,7 +15,7 @@ from longlag import records
 from longlag.files import first_line
 from longlag.instantiate import LOGGER, build
 from longlag.records import Record
-from longlag.report import figures
+from longlag.report.artefacts import pictures
 from longlag.tasks.task import Task
 from longlag.tracking import wandb_runs
 
@@ -80,8 +80,7 @@ class Wandb(WandbLogger):
 
     def log_results(self, record: Record, folder: Path) -> None:
         """Log the lag curve, the gradients, the pictures and the generated text; the record becomes the W&B summary."""
-        pictures = [folder / name for name in figures.PICTURES if (folder / name).exists()]
-        self._safely(lambda: wandb_runs.log_record(self.experiment, record, pictures))
+        self._safely(lambda: wandb_runs.log_record(self.experiment, record, pictures(record, folder)))
         self.close(ok=record["status"] == "finished")
 
     def close(self, ok: bool) -> None:

@@ -107,8 +107,10 @@ def log_record(run: Any, record: Record, pictures: Iterable[Path] = ()) -> None:
             run.log({f"{kind}/{name}": value for name, value in point.items()})
     for picture in pictures:
         run.log({f"{picture.stem}/picture": wandb.Image(str(picture))})
-    if sample := record["example"].get("sample"):
-        run.log({"example/sample": wandb.Table(columns=list(sample), data=[list(sample.values())])})
+    for name, artefact in record["example"].items():
+        if artefact["kind"] == "text":
+            row = [artefact["about"], artefact["text"]]
+            run.log({f"example/{name}": wandb.Table(columns=["about", "text"], data=[row])})
     summary = {name: every[name] for name in SINGLE}
     for group in ("test", "cost"):
         summary |= {f"{group}/{name}": value for name, value in every[group].items()}

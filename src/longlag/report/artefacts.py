@@ -1,0 +1,106 @@
+"""Artefacts of a run, what a task shows of a trained network: each kind is written to a file, and shown on the page.
+
+A new kind is a type in `records/schema.py` and an entry in each table below. Needs no torch.
+"""
+
+import math
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from longlag.files import write_text
+from longlag.records.schema import Artefact, Curves, Image, Record, Text
+from longlag.report import charts
+from longlag.report.figures import BLUE, GREY, PICTURES, save
+
+LOOKS: dict[str, dict[str, Any]] = {  # of a curve, by its role
+    "input": {"color": GREY, "linestyle": "", "marker": ".", "markersize": 3},
+    "target": {"color": GREY, "linewidth": 1},
+    "output": {"color": BLUE, "linewidth": 1, "marker": ".", "markersize": 4},
+}
+
+
+def write(example: Mapping[str, Artefact], folder: Path) -> None:
+    """Write the file of each artefact to the folder of its run."""
+    for path, artefact in files(example, folder):
+        if artefact["kind"] == "text":
+            write_text(path, artefact["text"] + "\n")
+        else:
+            save(figure(artefact), path)
+
+
+def files(example: Mapping[str, Artefact], folder: Path) -> Iterator[tuple[Path, Artefact]]:
+    """The path of each artefact in the folder of its run."""
+    for name, artefact in example.items():
+        yield folder / f"{name}{'.txt' if artefact['kind'] == 'text' else '.png'}", artefact
+
+
+def pictures(record: Record, folder: Path) -> list[Path]:
+    """The pictures that a run left in its folder, the most important one first."""
+    drawn = [path for path, artefact in files(record["example"], folder) if artefact["kind"] != "text"]
+    return [path for path in [*(folder / name for name in PICTURES), *drawn] if path.exists()]
+
+
+def figure(artefact: Curves | Image) -> Figure:
+    """The picture of an artefact."""
+    return _curves_figure(artefact) if artefact["kind"] == "curves" else _image_figure(artefact)
+
+
+def _curves_figure(curves: Curves) -> Figure:
+    drawn = Figure(figsize=(6.4, 1.6 * len(curves["panels"])), layout="constrained")
+    rows = drawn.subplots(len(curves["panels"]), sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(rows, curves["panels"], strict=True):
+        for curve in panel:
+            values = [math.nan if value is None else value for value in curve["values"]]
+            axes.plot(
+                range(curve["start"], curve["start"] + len(values)), values, label=curve["name"], **LOOKS[curve["role"]]
+            )
+        axes.set_ylabel(curves["y"], fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    drawn.legend(*rows[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    rows[0].set_title(curves["title"], fontsize=10)
+    rows[-1].set_xlabel("step")
+    return drawn
+
+
+def _image_figure(image: Image) -> Figure:
+    drawn = Figure(figsize=(4.8, 4.0), layout="constrained")
+    axes = drawn.subplots()
+    values = [[math.nan if value is None else value for value in row] for row in image["values"]]
+    axes.imshow(values, cmap="gray", aspect="auto", interpolation="nearest")
+    axes.set(xlabel=image["x"], ylabel=image["y"])
+    axes.set_title(image["title"], fontsize=10)
+    return drawn
+
+
+def html(artefact: Artefact, of: str) -> str:
+    """An artefact as a part of the page; `of` says of which run it is."""
+    shown: Mapping[str, Callable[[Any, str], str]] = {"text": _text_html, "curves": _curves_html, "image": _image_html}
+    return shown[artefact["kind"]](artefact, of)
+
+
+def _text_html(text: Text, of: str) -> str:
+    heading = f"<h3>{escape(text['title'])} by {escape(of)}</h3>"
+    return f"{heading}<p>{escape(text['about'])}</p><pre>{escape(text['text'])}</pre>"
+
+
+def _curves_html(curves: Curves, of: str) -> str:
+    """The first panel as a chart."""
+    lines = []
+    for number, curve in enumerate(curves["panels"][0]):
+        steps = enumerate(curve["values"], curve["start"])
+        lines.append(charts.Line(curve["name"], number, [(step, value) for step, value in steps if value is not None]))
+    return charts.figure(charts.Chart(f"{curves['title']} of {of}", "step", curves["y"], lines, "linear"))
+
+
+def _image_html(image: Image, of: str) -> str:
+    written = BytesIO()
+    _image_figure(image).savefig(written, dpi=100, format="png")
+    name = escape(f"{image['title']} of {of}")
+    picture = b64encode(written.getvalue()).decode()
+    return f'<figure><figcaption>{name}</figcaption><img alt="{name}" src="data:image/png;base64,{picture}"></figure>'
