@@ -119,3 +119,22 @@ def test_every_key_has_a_meaning():
         assert kind["description"]
         for name, key in kind["properties"].items():
             assert "description" in key or "$ref" in key or "$ref" in key.get("items", {}), name
+
+
+def test_what_old_runs_showed_becomes_artefacts():
+    wave = {"observed": [0.0, 1.0], "truth": [0.5], "forecast": [None]}
+    sample = {"temperature": 0.8, "prompt": "The ", "text": "The king"}
+    old = stored(OLDEST) | {"example": {"forecasts": [wave], "sample": sample}}
+    found = validated(old)["example"]
+    (panel,) = found["forecasts"]["panels"]
+    assert [(one["name"], one["role"], one["start"], one["values"]) for one in panel] == [
+        ("observed", "input", 0, [0.0, 1.0]), ("truth", "target", 2, [0.5]), ("forecast", "output", 2, [None]),
+    ]  # fmt: skip
+    assert found["sample"]["about"] == "temperature 0.8, from the prompt 'The '"
+    assert found["sample"]["text"] == "The king"
+
+
+@pytest.mark.parametrize("example", [{"sample": "x"}, {"forecasts": 5}, {"forecasts": [{}]}, "x", [1]])
+def test_what_no_run_showed_is_refused_in_one_line(example: object):
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        validated(stored(OLDEST) | {"example": example})
