@@ -222,7 +222,7 @@ def evaluate(prepared: Prepared) -> None:
     finally:
         record["cost"]["test_seconds"] = time.monotonic() - started
     figures.draw(record, folder)
-    artefacts.write(record["example"], folder)
+    artefacts.write(record, folder)
 
 
 def measure(prepared: Prepared) -> None:

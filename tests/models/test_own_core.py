@@ -74,7 +74,6 @@ def test_whole_command(folder: Path):
 
 def test_not_without_leave(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(sys.modules, "mycell", raising=False)
     cfg = compose(f"hydra.searchpath=[file://{folder / 'myconf'}]", "model=leaky")
     with pytest.raises(ValueError, match=r"mycell\.Leaky is not allowed as a core: .* set LONGLAG_ALLOW=package"):
         make_network(cfg, make_task(cfg))

@@ -8,14 +8,22 @@ import pytest
 from helpers.made_up import artefacts, run
 from longlag import records
 from longlag.report.artefacts import figure, html, pictures, write
+from longlag.report.comparison import gap
+from longlag.report.figures import draw, save
+from longlag.report.groups import groups
 from longlag.report.page import page
 
 CURVES = artefacts("hark")["forecasts"]
+STATE = artefacts("hark")["state"]
+BROKEN = [
+    *({**CURVES, "panels": panels} for panels in ([], [[]], [CURVES["panels"][0], []])),
+    *({**STATE, "values": values} for values in ([], [[]], [[1.0], [1.0, 2.0]], [[1.0], []], [["1"]])),
+]
 
 
 def test_every_kind_has_a_file_and_a_place_on_the_page(tmp_path: Path):
     record = run() | {"example": artefacts("hark")}
-    write(record["example"], tmp_path)
+    write(record, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"forecasts.png", "sample.txt", "state.png"}
     assert (tmp_path / "sample.txt").read_text() == "hark\n"
     assert [path.name for path in pictures(record, tmp_path)] == ["forecasts.png", "state.png"]
@@ -24,8 +32,17 @@ def test_every_kind_has_a_file_and_a_place_on_the_page(tmp_path: Path):
         assert part in shown
 
 
+@pytest.mark.parametrize("name", ["$\\bad$", "$x_$", "a$b"])
+def test_a_name_is_no_formula(tmp_path: Path, name: str):
+    record = run(name, task=name) | {"example": artefacts(name)}
+    write(record, tmp_path)
+    draw(record, tmp_path)
+    save(gap(groups([record])), tmp_path / "gap.png")
+    assert name in page([record], name)
+
+
 def test_curves_go_on_where_they_start():
-    (axes,) = figure(CURVES).axes
+    (axes,) = figure(CURVES, "lstm").axes
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines["observed"].get_xdata()) == [0, 1]
     assert list(lines["forecast"].get_xdata()) == [2, 3]
@@ -35,7 +52,7 @@ def test_curves_go_on_where_they_start():
 def test_a_value_that_is_not_finite_is_a_gap():
     broken = json.loads(json.dumps(CURVES))
     broken["panels"][0][0]["values"] = [None, 1.0]
-    assert figure(broken).axes
+    assert figure(broken, "lstm").axes
     assert html(broken, "lstm")
 
 
@@ -47,7 +64,9 @@ def test_a_name_that_is_no_plain_word_is_refused(tmp_path: Path, name: str):
         records.read(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{}, {"kind": "html"}, {"kind": "text"}, {"kind": "curves", "panels": "x"}, [], "a"])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"kind": "html"}, {"kind": "text"}, {"kind": "curves", "panels": "x"}, [], "a", *BROKEN]
+)
 def test_an_artefact_of_no_kind_is_refused(tmp_path: Path, wrong: object):
     stored = records.store.stored(run() | {"example": {"a": wrong}})
     (tmp_path / records.FILE).write_text(json.dumps(stored))

@@ -1,8 +1,6 @@
 """A run whose core is checked before it trains, and one that fails after training: what is said and what is left."""
 
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,7 +56,7 @@ SMALL = ("--config-dir", "myconf", "task=copy", "lag=6", "max_steps=4", "validat
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a user's cores lie, `mycell.py` and their YAML files."""
     (tmp_path / "mycell.py").write_text(CORES)
     (tmp_path / "myconf" / "model").mkdir(parents=True)
@@ -66,8 +64,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / "myconf" / "model" / f"{name.lower()}.yaml").write_text(YAML.format(name))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("LONGLAG_ALLOW", "mycell")
-    yield tmp_path
-    sys.modules.pop("mycell", None)
+    return tmp_path
 
 
 @pytest.fixture

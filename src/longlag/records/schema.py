@@ -13,8 +13,8 @@ from typing import (
     TypeVar,
 )
 
-from annotated_types import Ge, Interval
-from pydantic import Discriminator, StringConstraints
+from annotated_types import Ge, Interval, MinLen
+from pydantic import AfterValidator, Discriminator, StringConstraints
 from typing_extensions import TypedDict  # before Python 3.12 pydantic does not accept the one in typing
 
 SCHEMA: Literal[2] = 2
@@ -31,6 +31,13 @@ def checked(kind: Kind) -> Kind:
     settings = {"strict": True, "extra": "allow", "allow_inf_nan": False, "use_attribute_docstrings": True}
     setattr(kind, "__pydantic_config__", settings)  # noqa: B010  (a dictionary type declares no attributes)
     return kind
+
+
+def _equally_long(rows: list[list[float | None]]) -> list[list[float | None]]:
+    """The rows. Raises ValueError if they differ in length."""
+    if len(set(map(len, rows))) > 1:
+        raise ValueError("the rows of an image must be equally long")
+    return rows
 
 
 @checked
@@ -71,7 +78,7 @@ class Curves(TypedDict):
     """What they show, as a heading."""
     y: str
     """Name of the vertical axis, with its unit."""
-    panels: list[list[Curve]]
+    panels: Annotated[list[Annotated[list[Curve], MinLen(1)]], MinLen(1)]
     """The curves of each panel."""
 
 
@@ -87,7 +94,7 @@ class Image(TypedDict):
     """Name of the horizontal axis."""
     y: str
     """Name of the vertical axis."""
-    values: list[list[float | None]]
+    values: Annotated[list[Annotated[list[float | None], MinLen(1)]], MinLen(1), AfterValidator(_equally_long)]
     """Rows from top to bottom, all equally long; black is the smallest value, white the largest."""
 
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from longlag.files import write_text
 from longlag.records.schema import Artefact, Curves, Image, Record, Text
 from longlag.report import charts
-from longlag.report.figures import BLUE, GREY, PICTURES, save
+from longlag.report.figures import BLUE, GREY, PICTURES, save, take_literally
 
 LOOKS: dict[str, dict[str, Any]] = {  # of a curve, by its role
     "input": {"color": GREY, "linestyle": "", "marker": ".", "markersize": 3},
@@ -25,13 +25,14 @@ LOOKS: dict[str, dict[str, Any]] = {  # of a curve, by its role
 }
 
 
-def write(example: Mapping[str, Artefact], folder: Path) -> None:
-    """Write the file of each artefact to the folder of its run."""
-    for path, artefact in files(example, folder):
+def write(record: Record, folder: Path) -> None:
+    """Write the file of each artefact of a run to its folder."""
+    of = f"{record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}"
+    for path, artefact in files(record["example"], folder):
         if artefact["kind"] == "text":
             write_text(path, artefact["text"] + "\n")
         else:
-            save(figure(artefact), path)
+            save(figure(artefact, of), path)
 
 
 def files(example: Mapping[str, Artefact], folder: Path) -> Iterator[tuple[Path, Artefact]]:
@@ -46,12 +47,12 @@ def pictures(record: Record, folder: Path) -> list[Path]:
     return [path for path in [*(folder / name for name in PICTURES), *drawn] if path.exists()]
 
 
-def figure(artefact: Curves | Image) -> Figure:
-    """The picture of an artefact."""
-    return _curves_figure(artefact) if artefact["kind"] == "curves" else _image_figure(artefact)
+def figure(artefact: Curves | Image, of: str) -> Figure:
+    """The picture of an artefact; `of` says of which run it is."""
+    return _curves_figure(artefact, of) if artefact["kind"] == "curves" else _image_figure(artefact, of)
 
 
-def _curves_figure(curves: Curves) -> Figure:
+def _curves_figure(curves: Curves, of: str) -> Figure:
     drawn = Figure(figsize=(6.4, 1.6 * len(curves["panels"])), layout="constrained")
     rows = drawn.subplots(len(curves["panels"]), sharex=True, squeeze=False)[:, 0]
     for axes, panel in zip(rows, curves["panels"], strict=True):
@@ -63,18 +64,18 @@ def _curves_figure(curves: Curves) -> Figure:
         axes.set_ylabel(curves["y"], fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     drawn.legend(*rows[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    rows[0].set_title(curves["title"], fontsize=10)
+    rows[0].set_title(f"{curves['title']} of {of}", fontsize=10)
     rows[-1].set_xlabel("step")
     return drawn
 
 
-def _image_figure(image: Image) -> Figure:
+def _image_figure(image: Image, of: str) -> Figure:
     drawn = Figure(figsize=(4.8, 4.0), layout="constrained")
     axes = drawn.subplots()
     values = [[math.nan if value is None else value for value in row] for row in image["values"]]
     axes.imshow(values, cmap="gray", aspect="auto", interpolation="nearest")
     axes.set(xlabel=image["x"], ylabel=image["y"])
-    axes.set_title(image["title"], fontsize=10)
+    axes.set_title(f"{image['title']} of {of}", fontsize=10)
     return drawn
 
 
@@ -99,8 +100,9 @@ def _curves_html(curves: Curves, of: str) -> str:
 
 
 def _image_html(image: Image, of: str) -> str:
-    written = BytesIO()
-    _image_figure(image).savefig(written, dpi=100, format="png")
+    written, drawn = BytesIO(), _image_figure(image, of)
+    take_literally(drawn)
+    drawn.savefig(written, dpi=100, format="png")
     name = escape(f"{image['title']} of {of}")
     picture = b64encode(written.getvalue()).decode()
     return f'<figure><figcaption>{name}</figcaption><img alt="{name}" src="data:image/png;base64,{picture}"></figure>'

@@ -9,6 +9,7 @@ import uniplot
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from longlag.files import replacing
@@ -113,9 +114,23 @@ def draw(record: Record, folder: Path) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture atomically."""
+    take_literally(figure)
     with replacing(path) as temporary:
         quick: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}
         figure.savefig(temporary, dpi=150, format=path.suffix[1:], **quick)
+
+
+def take_literally(figure: Figure) -> None:
+    """Draw the words of a figure as they are: matplotlib would read what stands between two $ as a formula.
+
+    Names of models and tasks come from records, which may come from anyone; a broken formula would be an error.
+    """
+    axes = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    ticks = [tick for axis in axes for tick in (*axis.majorTicks, *axis.minorTicks)]
+    numbers = {id(text) for tick in ticks for text in tick.findobj(Text)} | {id(axis.offsetText) for axis in axes}
+    for text in figure.findobj(Text):
+        if id(text) not in numbers:
+            text.set_parse_math(False)
 
 
 def terminal_lag_curve(record: Record, color: bool) -> str:
