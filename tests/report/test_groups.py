@@ -1,4 +1,4 @@
-"""Which runs are found, which of them make one cell, and how a cell is told from others."""
+"""Which runs are found, which of them make one group, and how a group is told from others."""
 
 import pytest
 
@@ -46,11 +46,11 @@ def test_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_seeds_make_one_cell():
-    (cell,) = groups([run(seed=0), failed(seed=1), run(seed=2)])
-    assert cell[:4] == ("copy", "lstm", 100, "")
-    assert [one["seed"] for one in cell.runs] == [0, 1, 2]
-    assert [one["seed"] for one in cell.finished] == [0, 2]
-    assert cell.name == "lstm"
+    (group,) = groups([run(seed=0), failed(seed=1), run(seed=2)])
+    assert group[:4] == ("copy", "lstm", 100, "")
+    assert [one["seed"] for one in group.runs] == [0, 1, 2]
+    assert [one["seed"] for one in group.finished] == [0, 2]
+    assert group.name == "lstm"
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_where_a_run_ran_and_how_a_number_is_written_make_no_other_cell(settings
     assert len(groups([run(seed=0), run(seed=1, **settings)])) == 1
 
 
-def test_cells_come_by_task_model_and_lag():
+def test_groups_come_by_task_model_and_lag():
     runs = [run(lag=30), run(model="gru"), run(lag=4), run(task="adding")]
-    assert [cell[:4] for cell in groups(runs)] == [
+    assert [group[:4] for group in groups(runs)] == [
         ("adding", "lstm", 100, ""), ("copy", "gru", 100, ""), ("copy", "lstm", 4, ""), ("copy", "lstm", 30, ""),
     ]  # fmt: skip
 
@@ -84,14 +84,14 @@ def test_cells_come_by_task_model_and_lag():
 )
 def test_settings_are_those_that_differ(settings, ours, theirs):
     found = groups([run(), run(seed=1, **settings), run(lag=30), run(model="gru", lr=5.0)])
-    assert [cell.settings for cell in found] == ["", ours, ours, theirs]
+    assert [group.settings for group in found] == ["", ours, ours, theirs]
     assert found[3].name == f"lstm {theirs}"
 
 
 def test_a_setting_has_one_name_at_every_lag():
     """And what only changes with the lag has none."""
     runs = [run(lag=10, lr=0.2), run(lag=30, lr=0.1), run(lag=30, lr=0.2), run(lag=100, lr=0.1, max_steps=9)]
-    assert [(cell.lag, cell.settings) for cell in groups(runs)] == [
+    assert [(group.lag, group.settings) for group in groups(runs)] == [
         (10, "lr=0.2"), (30, "lr=0.1"), (30, "lr=0.2"), (100, "lr=0.1"),
     ]  # fmt: skip
 
@@ -99,10 +99,10 @@ def test_a_setting_has_one_name_at_every_lag():
 def test_the_optimiser_repeats_nothing():
     optimisers = [{"lr": 0.01, "momentum": 0.9}, {"lr": 0.1, "momentum": 0.9}]
     found = groups([run(lr=one["lr"], optimizer=one) for one in optimisers])
-    assert [cell.settings for cell in found] == ["lr=0.01", "lr=0.1"]
+    assert [group.settings for group in found] == ["lr=0.01", "lr=0.1"]
     found = groups([run(optimizer=one) for one in optimisers])
-    assert [cell.settings for cell in found] == ["", "optimizer.lr=0.1"]
+    assert [group.settings for group in found] == ["", "optimizer.lr=0.1"]
 
 
 def test_solvable_is_what_has_a_score_to_reach():
-    assert [cell.solvable for cell in groups([run(), run(task="text", solved_at=None)])] == [True, False]
+    assert [group.solvable for group in groups([run(), run(task="text", solved_at=None)])] == [True, False]

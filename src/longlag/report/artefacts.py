@@ -25,9 +25,14 @@ LOOKS: dict[str, dict[str, Any]] = {  # of a curve, by its role
 }
 
 
+def name_of(record: Record) -> str:
+    """Which run it is, in words."""
+    return f"{record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}"
+
+
 def write(record: Record, folder: Path) -> None:
     """Write the file of each artefact of a run to its folder."""
-    of = f"{record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}"
+    of = name_of(record)
     for path, artefact in files(record["example"], folder):
         if artefact["kind"] == "text":
             write_text(path, artefact["text"] + "\n")

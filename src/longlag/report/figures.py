@@ -125,9 +125,9 @@ def take_literally(figure: Figure) -> None:
 
     Names of models and tasks come from records, which may come from anyone; a broken formula would be an error.
     """
-    axes = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
-    ticks = [tick for axis in axes for tick in (*axis.majorTicks, *axis.minorTicks)]
-    numbers = {id(text) for tick in ticks for text in tick.findobj(Text)} | {id(axis.offsetText) for axis in axes}
+    scales = [scale for axes in figure.axes for scale in (axes.xaxis, axes.yaxis)]
+    ticks = [tick for scale in scales for tick in (*scale.majorTicks, *scale.minorTicks)]
+    numbers = {id(text) for tick in ticks for text in tick.findobj(Text)} | {id(scale.offsetText) for scale in scales}
     for text in figure.findobj(Text):
         if id(text) not in numbers:
             text.set_parse_math(False)

@@ -181,7 +181,7 @@ def _examples(ours: Sequence[Group]) -> str:
     """The artefacts and gate pictures of the first run of each model at the largest lag."""
     lag = max(group.lag for group in ours)
     firsts = [group.finished[0] for group in ours if group.lag == lag]
-    found = [(artefact, _name(run)) for run in firsts for artefact in run["example"].values()]
+    found = [(artefact, artefacts.name_of(run)) for run in firsts for artefact in run["example"].values()]
     texts = [artefacts.html(artefact, name) for artefact, name in found if artefact["kind"] == "text"]
     drawn = [artefacts.html(artefact, name) for artefact, name in found if artefact["kind"] != "text"]
     grid = f'<div class="charts small">{"".join(drawn)}</div>' if drawn else ""
@@ -195,7 +195,7 @@ def _gates(run: Record) -> str:
     path = Path(run["folder"]) / gates.PICTURE
     if path.is_symlink() or not path.is_file():  # a link could embed any private file in a page that is sent to others
         return ""
-    picture, name = b64encode(path.read_bytes()).decode(), escape(_name(run))
+    picture, name = b64encode(path.read_bytes()).decode(), escape(artefacts.name_of(run))
     caption = f"<figcaption>Gates of {name}</figcaption>"
     return f'<figure>{caption}<img alt="Gates of {name} over time" src="data:image/png;base64,{picture}"></figure>'
 
@@ -221,7 +221,7 @@ def _what_was_run(runs: Sequence[Record]) -> str:
     failed = [run for run in runs if run["status"] != "finished"]
     parts = []
     if failed:
-        lines = [f"{_name(run)}: {run['status']}, {run['error']}" for run in failed]
+        lines = [f"{artefacts.name_of(run)}: {run['status']}, {run['error']}" for run in failed]
         parts.append(f"<h3>Not finished</h3>{_list(lines)}")
     parts.append(
         f"<details><summary>The settings that all runs share</summary><pre>{escape(_shared(runs))}</pre></details>"
@@ -233,10 +233,6 @@ def _what_was_run(runs: Sequence[Record]) -> str:
     commands = [str(run["command"]) for run in runs if run["command"]]
     parts.append(f"<details><summary>The command of each run</summary>{_list(commands)}</details>")
     return "".join(parts)
-
-
-def _name(run: Record) -> str:
-    return f"{run['model']} on {run['task']}, lag {run['lag']}, seed {run['seed']}"
 
 
 def _list(lines: Iterable[str]) -> str:
