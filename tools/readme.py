@@ -11,8 +11,9 @@ from pathlib import Path
 
 from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
-from longlag.report import comparison, figures, pivot, table
+from longlag.report import comparison, pivot, table
 from longlag.report.groups import find, groups
+from longlag.report.plot import save
 from longlag.sweeps.horizon import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> None:
         if wanted != text:
             write_text(ROOT / page, wanted)
     if not arguments:
-        figures.save(comparison.gap(groups(find([RESULTS / "gap"]))), ROOT / "docs" / "gap.png")
+        save(comparison.gap(groups(find([RESULTS / "gap"]))), ROOT / "docs" / "gap.png")
 
 
 if __name__ == "__main__":

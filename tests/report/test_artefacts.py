@@ -9,9 +9,10 @@ from helpers.made_up import artefacts, run
 from longlag import records
 from longlag.report.artefacts import figure, html, pictures, write
 from longlag.report.comparison import gap
-from longlag.report.figures import draw, save
+from longlag.report.figures import draw
 from longlag.report.groups import groups
 from longlag.report.page import page
+from longlag.report.plot import save
 
 CURVES = artefacts("hark")["forecasts"]
 STATE = artefacts("hark")["state"]

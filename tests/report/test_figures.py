@@ -12,16 +12,9 @@ from matplotlib.image import imread
 
 from helpers.made_up import CONFIG
 from longlag import records, report
-from longlag.report.figures import (
-    GRADIENT,
-    PICTURE,
-    decades,
-    draw,
-    gradient,
-    lag_curve,
-    save,
-    terminal_lag_curve,
-)
+from longlag.report import terminal
+from longlag.report.figures import GRADIENT, PICTURE, decades, draw, gradient, lag_curve
+from longlag.report.plot import save
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CURVE = [
@@ -100,10 +93,10 @@ def test_picture_is_written(tmp_path, points):
 def test_picture_shows_what_was_measured():
     (axes,) = lag_curve(record(3)).axes
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
-    assert list(lines["lstm"]) == [1.0, 0.75, 0.1]
+    assert list(lines["lstm with 95% interval"]) == [1.0, 0.75, 0.1]
     assert list(lines["chance"]) == [0.125] * 3
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {
-        "lstm", "chance", "95% interval", "trained at 10",
+        "lstm with 95% interval", "chance", "trained at 10",
     }  # fmt: skip
 
 
@@ -133,14 +126,14 @@ def test_broken_write_leaves_the_old_picture_and_nothing_else(tmp_path, monkeypa
 
 @pytest.mark.parametrize("points", [1, 3])
 def test_terminal_curve_names_its_lines(points):
-    legend = terminal_lag_curve(record(points), color=False).splitlines()[-1]
+    legend = terminal.lag_curve(record(points), color=False).splitlines()[-1]
     assert "chance" in legend
     assert "accuracy" in legend
 
 
 def test_colour_only_where_it_is_asked_for():
-    assert "\x1b[" in terminal_lag_curve(record(3), color=True)
-    assert "\x1b[" not in terminal_lag_curve(record(3), color=False)
+    assert "\x1b[" in terminal.lag_curve(record(3), color=True)
+    assert "\x1b[" not in terminal.lag_curve(record(3), color=False)
 
 
 def test_torch_is_not_imported():

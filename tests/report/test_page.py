@@ -124,11 +124,12 @@ def test_a_model_keeps_its_colour():
         (line["name"].removesuffix(", trained"), line["style"])
         for chart in charts(html).values()
         for line in chart["lines"]
+        if line["name"] != "chance"
     }
     assert len(numbers) == 3
 
 
-def test_one_cell():
+def test_one_group():
     html = page([run()], "t")
     outline = Outline(html)
     assert "Trained once, at lag 100" in charts(html)
@@ -196,7 +197,7 @@ def test_pointing_at_a_chart_shows_values_and_a_click_sorts(tmp_path: Path):
     dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     (body,) = re.findall(r"<body([^>]*)>", dom)
     assert "data-error" not in body
-    assert 'data-tip="trained and tested at lag (steps): 100lstm: 1rnn: 0.03"' in body
+    assert 'data-tip="trained and tested at lag (steps): 100lstm: 1rnn: 0.03chance: 0.125"' in body
     assert 'data-first="rnn"' in body
 
 

@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> None:
     from longlag.assemble import lags_to_test
     from longlag.measure.lags import over_lags
     from longlag.report import figures, summary
+    from longlag.report.plot import save
     from longlag.stream import Seeds
 
     network, task, record = load(folder)
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> None:
     evaluated = record.copy()
     evaluated["lag_curve"] = curve
     write_text(folder / "evaluation.json", json.dumps(curve, indent=1) + "\n")
-    figures.save(figures.lag_curve(evaluated), folder / "evaluation.png")
+    save(figures.lag_curve(evaluated), folder / "evaluation.png")
     console = Console()
     console.print(summary.lag_table(curve))
     summary.show_lag_curve(evaluated, console)

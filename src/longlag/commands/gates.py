@@ -23,13 +23,14 @@ def main() -> None:
     folder = arguments.folder
     from longlag import load
     from longlag.measure.gates import replay
-    from longlag.report import figures, gates
+    from longlag.report import gates
+    from longlag.report.plot import save
     from longlag.stream import Seeds
     from longlag.tracking import wandb_runs
 
     network, task, record = load(folder)
     picture = folder / gates.PICTURE
-    figures.save(gates.gates(record, replay(network, task, Seeds(record["seed"], record["config"]["stream"]))), picture)
+    save(gates.gates(record, replay(network, task, Seeds(record["seed"], record["config"]["stream"]))), picture)
     if arguments.wandb:
         wandb_runs.add_picture(folder, record, picture, arguments.wandb)
     Console().print(f"picture  {shown(picture)}", highlight=False, soft_wrap=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from longlag.commands.errors import errors_in_one_line
 from longlag.files import shown, write_text
-from longlag.report import comparison, figures, page, table
+from longlag.report import comparison, page, table
 from longlag.report.groups import find, groups
+from longlag.report.plot import save
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     print(f"report   {shown(to.absolute())}")
     if arguments.figures:
         for name in ("gap.png", "gap.pdf"):
-            figures.save(comparison.gap(groups(runs)), arguments.figures / name)
+            save(comparison.gap(groups(runs)), arguments.figures / name)
         rows = table.rows(runs)
         texts = {
             "table.md": table.markdown(rows),

@@ -14,13 +14,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 from longlag.records import Record
-from longlag.report import comparison, figures, pivot, table
+from longlag.report import comparison, pivot, table
 from longlag.report.groups import find, groups
+from longlag.report.plot import save
+from longlag.report.terminal import wide_console
 
 
 def main() -> None:
@@ -40,13 +40,13 @@ def main() -> None:
         return
     rows = table.rows(runs)
     if "-" not in (arguments.markdown, arguments.csv):
-        console = Console(width=None if sys.stdout.isatty() else 200)
+        console = wide_console()
         console.print(table.terminal(rows))
         if arguments.matrix:
             for (task, name), trained in table.matrix(runs).items():
                 console.print(table.terminal_matrix(f"{name} on {task}", trained))
     if arguments.figure:
-        figures.save(comparison.gap(groups(runs)), Path(arguments.figure))
+        save(comparison.gap(groups(runs)), Path(arguments.figure))
     for target, form in ((arguments.markdown, table.markdown), (arguments.csv, table.comma_separated)):
         _write(target, form, rows)
 
@@ -58,7 +58,7 @@ def _set_against(runs: Sequence[Record], arguments: argparse.Namespace) -> None:
     if arguments.markdown == "-":
         sys.stdout.write(pivot.markdown(made))
         return
-    Console(width=None if sys.stdout.isatty() else 200).print(pivot.terminal(made))
+    wide_console().print(pivot.terminal(made))
     if arguments.markdown:
         write_text(Path(arguments.markdown), pivot.markdown(made))
 

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from longlag import resume
@@ -22,6 +21,7 @@ from longlag.records import Record
 from longlag.report import published
 from longlag.report.compact import keep
 from longlag.report.published import Judgement, judge
+from longlag.report.terminal import wide_console
 from longlag.settings import COUNT
 from longlag.sweeps import published_runs
 from longlag.sweeps.published_runs import Preset
@@ -37,7 +37,7 @@ def main() -> int:
     arguments = _arguments()
     known = published_runs.presets()
     if arguments.list:
-        _screen().print(published.terminal_list({name: preset.published for name, preset in known.items()}))
+        wide_console().print(published.terminal_list({name: preset.published for name, preset in known.items()}))
         return 0
     to = arguments.to or KEPT
     if arguments.kept:
@@ -109,14 +109,10 @@ def _judged(found: Mapping[str, Record | None], known: Mapping[str, Preset]) -> 
 
 
 def _show(judgements: Sequence[Judgement]) -> None:
-    screen = _screen()
+    screen = wide_console()
     screen.print(published.terminal(judgements))
     for words, names in published.remarks(judgements).items():
         screen.print(f"[bold]{', '.join(names)}[/bold]: {escape(words)}", highlight=False)
-
-
-def _screen() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def command() -> None:

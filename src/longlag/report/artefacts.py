@@ -15,14 +15,10 @@ from matplotlib.figure import Figure
 
 from longlag.files import write_text
 from longlag.records.schema import Artefact, Curves, Image, Record, Text
-from longlag.report import charts
-from longlag.report.figures import BLUE, GREY, PICTURES, save, take_literally
-
-LOOKS: dict[str, dict[str, Any]] = {  # of a curve, by its role
-    "input": {"color": GREY, "linestyle": "", "marker": ".", "markersize": 3},
-    "target": {"color": GREY, "linewidth": 1},
-    "output": {"color": BLUE, "linewidth": 1, "marker": ".", "markersize": 4},
-}
+from longlag.report.chart import Chart, Line
+from longlag.report.figures import PICTURES
+from longlag.report.plot import plot, save, take_literally
+from longlag.report.svg import figure as svg_figure
 
 
 def name_of(record: Record) -> str:
@@ -58,20 +54,30 @@ def figure(artefact: Curves | Image, of: str) -> Figure:
 
 
 def _curves_figure(curves: Curves, of: str) -> Figure:
-    drawn = Figure(figsize=(6.4, 1.6 * len(curves["panels"])), layout="constrained")
-    rows = drawn.subplots(len(curves["panels"]), sharex=True, squeeze=False)[:, 0]
-    for axes, panel in zip(rows, curves["panels"], strict=True):
-        for curve in panel:
-            values = [math.nan if value is None else value for value in curve["values"]]
-            axes.plot(
-                range(curve["start"], curve["start"] + len(values)), values, label=curve["name"], **LOOKS[curve["role"]]
-            )
-        axes.set_ylabel(curves["y"], fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+    """A row for each panel; the legend, which is the same for all, stands below."""
+    every = list(_charts(curves, of))
+    drawn = Figure(figsize=(6.4, 1.6 * len(every) + 0.4), layout="constrained")
+    rows = drawn.subplots(len(every), sharex=True, squeeze=False)[:, 0]
+    for axes, chart in zip(rows, every, strict=True):
+        plot(axes, chart)
+        axes.get_legend().remove()
+        axes.label_outer()
     drawn.legend(*rows[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    rows[0].set_title(f"{curves['title']} of {of}", fontsize=10)
-    rows[-1].set_xlabel("step")
+    rows[0].set_title(every[0].title, fontsize=10)
     return drawn
+
+
+def _charts(curves: Curves, of: str) -> Iterator[Chart]:
+    """A chart for each panel: an input is a row of grey dots, a target a grey line, an output a coloured line."""
+    for panel in curves["panels"]:
+        lines = []
+        for curve in panel:
+            steps = enumerate(curve["values"], curve["start"])
+            points = [(step, value) for step, value in steps if value is not None]
+            dots = curve["role"] == "input"
+            style = 0 if curve["role"] == "output" else None
+            lines.append(Line(curve["name"], style, () if dots else points, dots=points if dots else ()))
+        yield Chart(f"{curves['title']} of {of}", "step", curves["y"], lines, "linear")
 
 
 def _image_figure(image: Image, of: str) -> Figure:
@@ -97,11 +103,7 @@ def _text_html(text: Text, of: str) -> str:
 
 def _curves_html(curves: Curves, of: str) -> str:
     """The first panel as a chart."""
-    lines = []
-    for number, curve in enumerate(curves["panels"][0]):
-        steps = enumerate(curve["values"], curve["start"])
-        lines.append(charts.Line(curve["name"], number, [(step, value) for step, value in steps if value is not None]))
-    return charts.figure(charts.Chart(f"{curves['title']} of {of}", "step", curves["y"], lines, "linear"))
+    return svg_figure(next(_charts(curves, of)))
 
 
 def _image_html(image: Image, of: str) -> str:

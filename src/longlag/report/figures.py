@@ -5,21 +5,17 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, cast
 
-import uniplot
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from longlag.files import replacing
 from longlag.records import Record
+from longlag.report.chart import Chart, Line
+from longlag.report.plot import GREY, number_lags, plot, save
 from longlag.report.statistics import wilson
 
 PICTURE = "lag_curve.png"
 GRADIENT = "gradient.png"
 PICTURES = (PICTURE, GRADIENT)  # file names in the folder of a run; not every run has all of them
-BLUE, GREY = "#0072B2", "#666666"  # BLUE is of the Okabe-Ito palette, safe for the colour-blind
 
 
 def lag_curve(record: Record) -> Figure:
@@ -27,21 +23,19 @@ def lag_curve(record: Record) -> Figure:
 
     The interval is Wilson's with sequences as trials. It is conservative where a sequence has several scored steps.
     """
-    lags = [point["lag"] for point in record["lag_curve"]]
-    accuracy = [point["accuracy"] for point in record["lag_curve"]]
-    bounds = [wilson(point["accuracy"], point["sequences"]) for point in record["lag_curve"]]
-    low, high = [low for low, _ in bounds], [high for _, high in bounds]
+    curve, trained = record["lag_curve"], record["lag"]
+    band = [(at["lag"], *wilson(at["accuracy"], at["sequences"])) for at in curve]
+    accuracy = [(at["lag"], at["accuracy"]) for at in curve]
+    lines = [
+        Line(record["model"], 0, accuracy, band, note=" with 95% interval"),
+        Line("chance", None, [(at["lag"], at["chance"]) for at in curve], dashed=True),
+    ]
+    title = f"{record['model']} on {record['task']}, seed {record['seed']}"
+    chart = Chart(title, "lag (steps)", "accuracy", lines, y_range=(0, 1), at=(trained, f"trained at {trained}"))
     figure = Figure(figsize=(6.4, 4.0))
     axes = figure.subplots(gridspec_kw={"left": 0.1, "right": 0.98, "bottom": 0.13, "top": 0.92})
-    axes.fill_between(lags, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95% interval")
-    axes.plot(lags, accuracy, "o-", color=BLUE, markersize=4, label=record["model"])
-    axes.plot(lags, [point["chance"] for point in record["lag_curve"]], "--", color=GREY, label="chance")
-    axes.axvline(record["lag"], color=GREY, linewidth=0.8, linestyle=":", label=f"trained at {record['lag']}")
-    axes.set(xscale="log", ylim=(-0.03, 1.03), xlabel="lag (steps)", ylabel="accuracy")
-    _number_lags(axes)
-    axes.set_title(f"{record['model']} on {record['task']}, seed {record['seed']}", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="best")
+    plot(axes, chart, loc="best")
+    axes.set_title(title, fontsize=10)
     return figure
 
 
@@ -68,7 +62,7 @@ def gradient(record: Record) -> Figure:
         lines.plot([], [], "--", color=GREY, linewidth=0.8, label="in the state")
     lines.axvline(record["lag"], color=GREY, linewidth=0.8, linestyle=":", label=f"lag {record['lag']}")
     lines.set(xlabel="distance (steps)", ylabel="log10 g(distance) / g(0)")
-    _number_lags(lines)
+    number_lags(lines)
     lines.legend(frameon=False, fontsize=8)
     lines.spines[["top", "right"]].set_visible(False)
     cells = [[row.get(distance, math.nan) for row in inputs.values()] for distance in distances]
@@ -80,13 +74,6 @@ def gradient(record: Record) -> Figure:
     title = f"gradient over distance: {record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}"
     figure.suptitle(title, fontsize=10)
     return figure
-
-
-def _number_lags(axes: Axes) -> None:
-    """Label the lag axis 1, 3, 10, 30, 100, without minor ticks: these would take a third of the drawing time."""
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def decades(record: Record, what: str) -> dict[int, dict[int, float]]:
@@ -110,45 +97,3 @@ def draw(record: Record, folder: Path) -> None:
         save(lag_curve(record), folder / PICTURE)
     if record["gradient"]:
         save(gradient(record), folder / GRADIENT)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture atomically."""
-    take_literally(figure)
-    with replacing(path) as temporary:
-        quick: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}
-        figure.savefig(temporary, dpi=150, format=path.suffix[1:], **quick)
-
-
-def take_literally(figure: Figure) -> None:
-    """Draw the words of a figure as they are: matplotlib would read what stands between two $ as a formula.
-
-    Names of models and tasks come from records, which may come from anyone; a broken formula would be an error.
-    """
-    scales = [scale for axes in figure.axes for scale in (axes.xaxis, axes.yaxis)]
-    ticks = [tick for scale in scales for tick in (*scale.majorTicks, *scale.minorTicks)]
-    numbers = {id(text) for tick in ticks for text in tick.findobj(Text)} | {id(scale.offsetText) for scale in scales}
-    for text in figure.findobj(Text):
-        if id(text) not in numbers:
-            text.set_parse_math(False)
-
-
-def terminal_lag_curve(record: Record, color: bool) -> str:
-    """The lag curve drawn with characters, for the terminal."""
-    curve = record["lag_curve"]
-    lags = [point["lag"] for point in curve]
-    plot: str = uniplot.plot_to_string(
-        xs=[lags, lags],
-        ys=[[point["chance"] for point in curve], [point["accuracy"] for point in curve]],
-        x_as_log=True,
-        lines=True,
-        y_min=0.0,
-        y_max=1.02,
-        height=10,
-        width=56,
-        legend_labels=["chance", "accuracy"],
-        color=color,
-        character_set="braille",
-        title="accuracy against lag (log scale)",
-    )
-    return plot

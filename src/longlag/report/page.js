@@ -12,7 +12,7 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
     const near = chart.at.reduce((best, at, i) => Math.abs(at - x) < Math.abs(chart.at[best] - x) ? i : best, 0);
     rule.setAttribute("x1", chart.at[near]); rule.setAttribute("x2", chart.at[near]); rule.setAttribute("visibility", "visible");
     tip.replaceChildren(`${chart.x}: ${chart.xs[near]}`, ...chart.lines.filter(line => line.ys[near] !== null).map(line => {
-      const row = document.createElement("div"); row.className = "s" + line.style; row.textContent = `${line.name}: ${line.ys[near]}`; return row; }));
+      const row = document.createElement("div"); row.className = line.style; row.textContent = `${line.name}: ${line.ys[near]}`; return row; }));
     tip.hidden = false;
     const left = chart.at[near] / 480 * box.width, right = left > box.width / 2;
     tip.style.left = right ? "" : `${left + 10}px`; tip.style.right = right ? `${box.width - left + 10}px` : "";

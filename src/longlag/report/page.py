@@ -15,9 +15,10 @@ from longlag.files import write_text
 from longlag.records import Record
 from longlag.records.identity import flattened
 from longlag.report import artefacts, gates, panels, table
-from longlag.report.charts import Chart, figure
+from longlag.report.chart import Chart
 from longlag.report.groups import Group, groups
 from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
+from longlag.report.svg import figure
 
 HERE = Path(__file__).parent
 LIST_UP_TO = 200  # lines shown of a list of commands or failures

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, cast
 
 from longlag.records import Record
-from longlag.report.charts import Chart, Line, Point
+from longlag.report.chart import Chart, Line, Point
 from longlag.report.figures import decades
 from longlag.report.groups import Group
 from longlag.report.statistics import Estimate, mean, median_to_solve, success_rate
@@ -26,22 +26,28 @@ def headline(groups: Sequence[Group], style: Styles) -> Chart:
 
 
 def trained(groups: Sequence[Group], style: Styles) -> Chart:
-    """Accuracy of networks trained and tested at each lag, with interval and single runs."""
-    lines = []
+    """Accuracy of networks trained and tested at each lag, with interval and single runs.
+
+    Runs that were not tested are left out.
+    """
+    lines, chance = [], dict[float, float]()
     for name, ours in _by_name(with_test(groups)).items():
         means = {group.lag: mean(run["test"]["accuracy"] for run in group.finished) for group in ours}
         dots = [(group.lag, run["test"]["accuracy"]) for group in ours for run in group.finished]
-        lines.append(_estimated(name, style[name], means, dots))
-    return _accuracy("Accuracy against lag", "trained and tested at lag (steps)", groups, lines)
+        lines.append(_estimated(name, style[name], means, dots, _solved(ours)))
+        chance |= {group.lag: run["test"]["chance"] for group in ours for run in group.finished}
+    return _accuracy("Accuracy against lag", "trained and tested at lag (steps)", lines, chance)
 
 
 def tested(groups: Sequence[Group], style: Styles) -> Chart:
     """Accuracy of the networks trained at the largest lag, tested at each."""
-    lines, lag = [], max(group.lag for group in groups)
+    lines, chance, lag = [], dict[float, float](), max(group.lag for group in groups)
     for name, ours in _by_name(with_test(groups), lag).items():
         dots = [(at["lag"], at["accuracy"]) for run in ours[0].finished for at in run["lag_curve"]]
-        lines.append(_estimated(name, style[name], tested_at(ours[0].finished), dots))
-    return _accuracy(f"Trained once, at lag {lag}", "tested at lag (steps)", groups, lines)
+        lines.append(_estimated(name, style[name], tested_at(ours[0].finished), dots, _solved(ours)))
+        chance |= {at["lag"]: at["chance"] for run in ours[0].finished for at in run["lag_curve"]}
+    chart = _accuracy(f"Trained once, at lag {lag}", "tested at lag (steps)", lines, chance)
+    return chart._replace(at=(lag, f"trained at {lag}")) if lines else chart
 
 
 def gradient(groups: Sequence[Group], style: Styles) -> Chart:
@@ -52,8 +58,9 @@ def gradient(groups: Sequence[Group], style: Styles) -> Chart:
         for at in (0, -1) if measured else ():
             points = _mean_profile([profiles[at] for profiles in measured])
             lines.append(Line(name if at == 0 else f"{name}, trained", style[name], points, dashed=at == -1))
-    title = f"Gradient over distance, lag {lag}: before and (dashed) after training"
-    return Chart(title, "distance (steps)", "log10 of gradient / that at 0", lines, y_scale="decades")
+    title, y = f"Gradient over distance, lag {lag}: before and (dashed) after training", "log10 of gradient / that at 0"
+    chart = Chart(title, "distance (steps)", y, lines, y_scale="decades", dashed="after training")
+    return chart._replace(at=(lag, f"lag {lag}"))
 
 
 def success(groups: Sequence[Group], style: Styles) -> Chart:
@@ -96,16 +103,21 @@ def _by_name(groups: Sequence[Group], lag: int | None = None) -> dict[str, list[
     return {name: group for name, group in ours.items() if group}
 
 
-def _estimated(name: str, style: int, means: dict[int, Estimate], dots: Sequence[Point] = ()) -> Line:
+def _estimated(name: str, style: int, means: dict[int, Estimate], dots: Sequence[Point] = (), note: str = "") -> Line:
     points = [(lag, each.value) for lag, each in means.items()]
     band = [(lag, each.low, each.high) for lag, each in means.items() if each.low is not None and each.high is not None]
-    return Line(name, style, points, band if len(band) > 1 else (), dots)
+    return Line(name, style, points, band if len(band) > 1 else (), dots, note=note)
 
 
-def _accuracy(title: str, x: str, groups: Sequence[Group], lines: Sequence[Line]) -> Chart:
-    chances = [group.finished[0]["test"]["chance"] for group in with_test(groups)]
-    level = (statistics.fmean(chances), "chance") if chances else None
-    return Chart(title, x, "accuracy", lines, y_range=(0, 1), level=level)
+def _solved(groups: Sequence[Group]) -> str:
+    """How many of the runs were solved, for the legend; empty if the task does not define it."""
+    runs = [run for group in groups for run in group.finished]
+    return f" ({sum(run['solved'] for run in runs)} of {len(runs)} solved)" if groups[0].solvable else ""
+
+
+def _accuracy(title: str, x: str, lines: Sequence[Line], chance: dict[float, float]) -> Chart:
+    baseline = [Line("chance", None, sorted(chance.items()), dashed=True)] if chance else []
+    return Chart(title, x, "accuracy", [*lines, *baseline], y_range=(0, 1))
 
 
 def _mean_profile(profiles: Sequence[dict[int, float]]) -> list[Point]:

@@ -11,8 +11,8 @@ from rich.text import Text
 from longlag.files import shown
 from longlag.records import FILE, Record
 from longlag.records.schema import LagPoint
+from longlag.report import terminal
 from longlag.report.artefacts import pictures
-from longlag.report.figures import terminal_lag_curve
 
 
 def show(record: Record, folder: Path, console: Console | None = None) -> None:
@@ -36,7 +36,7 @@ def show_example(record: Record, console: Console) -> None:
 
 def show_lag_curve(record: Record, console: Console) -> None:
     """Print the lag curve drawn with characters, in colour if the console is a terminal."""
-    console.print(Text.from_ansi(terminal_lag_curve(record, console.is_terminal)), soft_wrap=True)
+    console.print(Text.from_ansi(terminal.lag_curve(record, console.is_terminal)), soft_wrap=True)
 
 
 def table(record: Record) -> Table:

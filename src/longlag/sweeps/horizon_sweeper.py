@@ -5,7 +5,6 @@ Needs no torch.
 
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from longlag import resume
 from longlag.files import first_line, shown, write_text
+from longlag.report.terminal import wide_console
 from longlag.settings import Range
 from longlag.sweeps.horizon import Search, entries, in_words, names, trial
 from longlag.sweeps.launcher import Sweep
@@ -132,7 +131,7 @@ class Horizon(Sweeper):
 
 def show(found: Sequence[dict[str, Any]], folder: Path) -> None:
     """Print a table if there are several searches, and a line for each."""
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = wide_console()
     if len(found) > 1:
         table = Table("model", "task", "memory horizon", "every trial solved up to", "none solved from", "trials", "s")
         for name, one in zip(names(found), found, strict=True):

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -16,11 +15,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from longlag import records, resume
 from longlag.files import first_line, leave_nothing, missing, shown
 from longlag.records import Record
+from longlag.report.terminal import wide_console
 from longlag.settings import check, plain
 from longlag.sweeps import tuned_settings, tuning
 from longlag.sweeps.tuning_score import tuning_score
@@ -202,7 +201,7 @@ class Sweep(Launcher):
             log.warning("nothing is tuned: not all trials finished")
         else:
             for shown in tuning.conclude(runs[0].settings, self.config.hydra):
-                _console().print(shown, highlight=False, soft_wrap=isinstance(shown, str), markup=False)
+                wide_console().print(shown, highlight=False, soft_wrap=isinstance(shown, str), markup=False)
         diverged = JobReturn(status=JobStatus.COMPLETED, _return_value=0.0)
         return {number: diverged for number, status in statuses.items() if status == "diverged"}
 
@@ -271,7 +270,7 @@ def sum_up(runs: Sequence[SweepRun], returns: Mapping[int, JobReturn]) -> None:
     from longlag.report import page, table
 
     found = [(run, run.record) for run in runs]
-    console = _console()
+    console = wide_console()
     lines = _shortcomings(found, returns)
     if there := [record for _, record in found if record]:
         console.print(table.terminal(table.rows(there)))
@@ -280,10 +279,6 @@ def sum_up(runs: Sequence[SweepRun], returns: Mapping[int, JobReturn]) -> None:
         lines.append(f"report       {shown(folder.absolute() / 'report.html')}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def _shortcomings(found: Sequence[tuple[SweepRun, Record | None]], returns: Mapping[int, JobReturn]) -> list[str]:

@@ -1,59 +1,17 @@
-"""Line charts as inline SVG, with what a page needs to show values under the pointer. Needs no torch."""
+"""Draws a chart as inline SVG, with what a page needs to show values under the pointer. Needs no torch."""
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from html import escape
 from typing import Any, NamedTuple
 
+from longlag.report.chart import COLOURS, MARKS, Chart, Line
+
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 44  # margins
-MARKS = ("M-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0", "M-3-3h6v6h-6z", "M0-4l4 7h-8z", "M0-4l4 4-4 4-4-4z", "M0 4l4-7h-8z")
-
-COLOURS = 8  # in page.css
-
-Point = tuple[float, float]
-
-
-class Line(NamedTuple):
-    """One line of a chart.
-
-    Attributes:
-        name: in the legend; empty for none.
-        style: number of its colour and mark.
-        points: (x, y) with x rising.
-        band: (x, low, high) of its interval.
-        dots: (x, y) of single runs.
-        dashed: one that goes with a solid line of the same style.
-    """
-
-    name: str
-    style: int
-    points: Sequence[Point]
-    band: Sequence[tuple[float, float, float]] = ()
-    dots: Sequence[Point] = ()
-    dashed: bool = False
-
-
-class Chart(NamedTuple):
-    """A chart.
-
-    Attributes:
-        title, x, y: words over it and beside its axes.
-        lines: what it shows.
-        x_scale, y_scale: `linear`, `log`, or `decades`: linear up to one, by powers of ten beyond, either sign.
-        y_range: where it is not to follow the data.
-        level: (y, name) of a horizontal line, such as chance.
-    """
-
-    title: str
-    x: str
-    y: str
-    lines: Sequence[Line]
-    x_scale: str = "log"
-    y_scale: str = "linear"
-    y_range: tuple[float, float] | None = None
-    level: tuple[float, str] | None = None
+MARKED = 60  # points of a line that get a mark, at most
+SHAPES = ("M-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0", "M-3-3h6v6h-6z", "M0-4l4 7h-8z", "M0-4l4 4-4 4-4-4z", "M0 4l4-7h-8z")
 
 
 class Axis(NamedTuple):
@@ -65,16 +23,15 @@ class Axis(NamedTuple):
 
 def svg(chart: Chart) -> str:
     """The chart, with a title and a description for those who do not see it."""
-    xs = [x for line in chart.lines for x, _ in line.points]
-    if len(set(xs)) < 2:  # a table says it better
+    xs, ys = chart.xs, list(chart.ys)
+    if len(xs) < 2:  # a table says it better
         return ""
-    ys = [y for line in chart.lines for y in _heights(line)] + ([chart.level[0]] if chart.level else [])
-    across = _axis(chart.x_scale, (min(xs), max(xs)), (LEFT, WIDTH - RIGHT))
+    across = _axis(chart.x_scale, (xs[0], xs[-1]), (LEFT, WIDTH - RIGHT))
     up = _axis(chart.y_scale, chart.y_range or (min(ys), max(ys)), (HEIGHT - BOTTOM, TOP))
     drawn = [_frame(chart, across, up), *(_line(line, across, up) for line in chart.lines)]
-    if chart.level:
-        y = up.place(chart.level[0])
-        drawn.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+    if chart.at and xs[0] <= chart.at[0] <= xs[-1]:
+        x = across.place(chart.at[0])
+        drawn.append(f'<line class="at" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-chart="{escape(json.dumps(_values(chart, across)))}">'
         f"<title>{escape(chart.title)}</title><desc>{escape(_in_words(chart))}</desc>{''.join(drawn)}</svg>"
@@ -87,20 +44,16 @@ def figure(chart: Chart) -> str:
     if not drawn:
         return ""
     keys = [
-        f'<span class="key s{line.style % COLOURS}">{escape(line.name)}</span>'
+        f'<span class="key {_class(line)}{" dashed" * line.dashed}">{escape(line.name + line.note)}</span>'
         for line in chart.lines
-        if line.name and not line.dashed  # a dashed line goes with a solid one
+        if line.listed
     ]
-    if chart.level:
-        keys.append(f'<span class="key levelkey">{escape(chart.level[1])}</span>')
+    if chart.dashed:
+        keys.append(f'<span class="key grey dashed">{escape(chart.dashed)}</span>')
+    if chart.at:
+        keys.append(f'<span class="key grey dashed">{escape(chart.at[1])}</span>')
     legend = f'<div class="legend">{"".join(keys)}</div>'
     return f"<figure><figcaption>{escape(chart.title)}</figcaption>{drawn}{legend}</figure>"
-
-
-def _heights(line: Line) -> Iterable[float]:
-    yield from (y for _, y in line.points)
-    yield from (y for _, y in line.dots)
-    yield from (end for _, *ends in line.band for end in ends)
 
 
 def _frame(chart: Chart, across: Axis, up: Axis) -> str:
@@ -133,12 +86,16 @@ def _line(line: Line, across: Axis, up: Axis) -> str:
     if line.points:
         path = "L".join(at(x, y) for x, y in line.points)
         parts.append(f'<path class="line{" dashed" * line.dashed}" d="M{path}"/>')
-        mark = MARKS[line.style % len(MARKS)]
-        parts += [
-            f'<path class="mark" transform="translate({at(x, y)})" d="{mark}"/>'
-            for x, y in line.points[: 60 * bool(line.name)]
-        ]
-    return f'<g class="s{line.style % COLOURS}">{"".join(parts)}</g>'
+    if line.name and line.style is not None:
+        mark = SHAPES[line.style % MARKS]
+        marked = line.points[:MARKED]
+        parts += [f'<path class="mark" transform="translate({at(x, y)})" d="{mark}"/>' for x, y in marked]
+    return f'<g class="{_class(line)}">{"".join(parts)}</g>'
+
+
+def _class(line: Line) -> str:
+    """The class of its colour in page.css."""
+    return "grey" if line.style is None else f"s{line.style % COLOURS}"
 
 
 def _axis(scale: str, values: tuple[float, float], places: tuple[float, float]) -> Axis:
@@ -195,7 +152,7 @@ def _values(chart: Chart, across: Axis) -> dict[str, Any]:
         "lines": [
             {
                 "name": line.name,
-                "style": line.style % COLOURS,
+                "style": _class(line),
                 "ys": [None if x not in at else _rounded(at[x]) for x in xs],
             }
             for line, at in named
