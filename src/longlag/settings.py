@@ -1,5 +1,6 @@
 """The allowed values of the general settings, checked in one place. This module does not import torch."""
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from longlag import memory
-from longlag.records.identity import NOT_OF_THE_RUN, OF_THE_TRAINER, flattened
+from longlag.records.identity import NOT_OF_THE_RUN, OF_THE_TRAINER, RENAMED, flattened
+
+log = logging.getLogger(__name__)
 
 _INSTALLED = Path(__file__).with_name("conf")  # inside a wheel
 _CHECKOUT = Path(__file__).parents[2] / "conf"  # in a checkout, next to src/
@@ -94,7 +97,7 @@ RANGES = {
     "budget.parameters": Range(whole=True, low=1, null=True),
     "budget.sequences": Range(whole=True, low=1, null=True),
     "budget.seconds": Range(whole=False, low=0, above=True, null=True),
-    "budget.give_up_at": Range(whole=False, low=0, above=True, high=1, null=True),
+    "budget.no_progress_at": Range(whole=False, low=0, above=True, high=1, null=True),
     "runtime.threads": Range(whole=True, low=1, high=1025, null=True),  # OpenMP crashes with very many threads
     "model.hidden_size": COUNT,
     "model.num_layers": Range(whole=True, low=1, high=10_000),
@@ -134,7 +137,7 @@ MADE = ("model", "task", "lag_mode", "trainer", "optimizer")  # each names a cla
 SECTIONS = ("validation", "eval", "budget", "runtime")
 OURS = {  # arguments of Lightning's Trainer that cannot be set here, and what to set instead
     "max_steps": "set max_steps",
-    "max_epochs": "there are no epochs, the data have no end: set max_steps",
+    "max_epochs": "there are no epochs, because the data never end: set max_steps",
     "max_time": "set budget.seconds",
     "min_steps": "a run ends when it is solved; task.solved_at=null lets it take all of max_steps",
     "min_epochs": "a run ends when it is solved; task.solved_at=null lets it take all of max_steps",
@@ -145,12 +148,27 @@ OURS = {  # arguments of Lightning's Trainer that cannot be set here, and what t
     "limit_train_batches": "set max_steps",
     "overfit_batches": "set max_steps",
     "fast_dev_run": "set max_steps to a small number",
-    "accumulate_grad_batches": "there is none: set batch_size",
-    "gradient_clip_algorithm": "there is none: the norm of the gradient is clipped, at trainer.gradient_clip_val",
+    "accumulate_grad_batches": "gradients are not accumulated: set batch_size",
+    "gradient_clip_algorithm": "the norm of the gradient is always what is clipped: set trainer.gradient_clip_val",
     "logger": "choose one with logger=csv, wandb or none",
     "default_root_dir": "set hydra.run.dir",
     "enable_checkpointing": "set runtime.checkpoint_seconds",
 }
+
+
+def renamed(words: Sequence[str]) -> list[str]:
+    """The overrides of a command with settings under their present names; a warning is logged for each old name."""
+    found = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        now = next((now for now, first in RENAMED.items() if key.lstrip("+~") == first), None)
+        if now:
+            log.warning(
+                "%s is now called %s; the old name will not be known to the next version", key.lstrip("+~"), now
+            )
+            word = key.replace(RENAMED[now], now) + equals + value
+        found.append(word)
+    return found
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -257,7 +275,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
         return f"{key} is Lightning's and has no effect here: {OURS[end]}"
     names = {name: name.rpartition(".") for name in known}
     if key in names:
-        return f"{key} cannot be taken away; give it a value"
+        return f"{key} cannot be removed; give it a value"
     beside = {tail: name for name, (of, _, tail) in names.items() if of == parent}
     anywhere = {tail: name for name, (_, _, tail) in names.items()}
     near = [beside[tail] for tail in get_close_matches(end, beside, 1, 0.7)]
@@ -310,4 +328,4 @@ def _devices_problem(value: Any) -> str | None:
 
 def _parameters_problem(value: Any) -> str | None:
     fits = value is None or memory.fits(BYTES_A_PARAMETER * value)
-    return None if fits else f"are more than fit in the memory of this machine, {memory.in_words()}, got {value}"
+    return None if fits else f"must fit in the memory of this machine, {memory.in_words()}, got {value}"

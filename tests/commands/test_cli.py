@@ -1,4 +1,4 @@
-"""The command line: what it costs to ask, one line for every error, signals, and a sweep with a bad cell."""
+"""The command line: what it costs to ask, one line for every error, signals, and a sweep with a bad run."""
 
 import json
 import logging
@@ -231,3 +231,11 @@ def test_the_sweeper_gets_the_score(command, tmp_path: Path, monkeypatch: pytest
 def test_the_environment_is_left_as_it_was(command):
     command("lag=-5")
     assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_an_old_name_of_a_setting_is_taken_for_one_version(command: Callable[..., tuple[int, str]], tmp_path: Path):
+    code, said = command("task=copy", "lag=5", *SMALL, "budget.give_up_at=0.5")
+    assert code == 0
+    assert "budget.give_up_at is now called budget.no_progress_at" in said
+    (stored,) = tmp_path.rglob("record.json")
+    assert json.loads(stored.read_text())["config"]["budget"]["no_progress_at"] == 0.5

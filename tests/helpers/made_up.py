@@ -13,7 +13,7 @@ CONFIG = {  # what every configuration has
     "runtime": {"threads": 1},
     "validation": {"every": 50, "sequences": 512},
     "eval": {"lags": None, "sequences": 256},
-    "budget": {"sequences": None, "seconds": None, "give_up_at": None, "parameters": None},
+    "budget": {"sequences": None, "seconds": None, "no_progress_at": None, "parameters": None},
 }
 NO_STATE = {"half_life": None, "state_log10_over_lag": None}
 

@@ -19,7 +19,8 @@ from longlag.report.groups import find, groups, names
 RESULTS = ROOT / "docs" / "results"
 EVERY = sorted(RESULTS.rglob(records.FILE))
 OLDEST = RESULTS / "gap" / "1_lstm_scratch_copy_lag1000_seed1"
-NO_BUDGET = {"sequences": None, "seconds": None, "give_up_at": None, "parameters": None}
+NO_BUDGET = {"sequences": None, "seconds": None, "no_progress_at": None, "parameters": None}
+NO_BUDGET_BEFORE = {"sequences": None, "seconds": None, "give_up_at": None, "parameters": None}
 
 
 def stored(folder: Path) -> dict:
@@ -138,3 +139,15 @@ def test_what_old_runs_showed_becomes_artefacts():
 def test_what_no_run_showed_is_refused_in_one_line(example: object):
     with pytest.raises(ValueError, match=r"^[^\n]+$"):
         validated(stored(OLDEST) | {"example": example})
+
+
+def test_a_renamed_setting_is_read_under_its_new_name_and_is_the_same_run():
+    config = stored(EVERY[0].parent)["config"]
+    old = copy.deepcopy(stored(EVERY[0].parent)) | {
+        "config": config | {"budget": NO_BUDGET_BEFORE | {"give_up_at": 0.5}}
+    }
+    new = copy.deepcopy(old) | {"config": config | {"budget": NO_BUDGET | {"no_progress_at": 0.5}}}
+    assert upgrade(old) == upgrade(new)
+    assert upgrade(old)["config"]["budget"] == NO_BUDGET | {"no_progress_at": 0.5}
+    without = upgrade(copy.deepcopy(old) | {"config": config | {"budget": NO_BUDGET_BEFORE}})
+    assert upgrade(old)["config_hash"] != without["config_hash"]

@@ -45,7 +45,7 @@ def test_chance_stands_beside_the_score():
     lines = shown(table(record(**MEASURED, **SOLVED)))
     assert "lstm · copy · lag 100 · seed 0" in lines
     assert "0.987   (chance 0.125)" in line_with("test accuracy", lines)
-    assert "0.0412   (without memory 2.0794)" in line_with("test loss", lines)
+    assert "0.0412   (memoryless baseline 2.0794)" in line_with("test loss", lines)
     assert "solved at step 450 (14,400 sequences, 73 s)" in line_with("status", lines)
     assert "500 steps, 81 s, 21,896 parameters" in line_with("cost", lines)
 
@@ -91,15 +91,15 @@ def validated(*accuracies: float) -> list[dict[str, float]]:
         (
             [0.1, 0.2],
             "no progress",
-            "the best validation accuracy was 0.200, at step 100, below 0.99; it ended early for no progress, at "
-            "budget.give_up_at=0.5: raise that, or try another lr",
+            "the best validation accuracy was 0.200, at step 100, below 0.99; it ended early because it made "
+            "no progress (budget.no_progress_at=0.5): raise that value, or try another lr",
         ),
     ],
 )
 def test_why_it_was_not_solved_and_what_to_raise(accuracies: list[float], ended_by: str, said: str):
     run = record(**MEASURED, learning_curve=validated(*accuracies), ended_by=ended_by)
     run["config"] |= {"max_steps": 1000, "validation": {"every": 50}}
-    run["config"]["budget"] = {"sequences": 3200, "seconds": 60, "give_up_at": 0.5}
+    run["config"]["budget"] = {"sequences": 3200, "seconds": 60, "no_progress_at": 0.5}
     screen = Console(file=StringIO(), width=300)
     screen.print(table(run))
     assert f"not solved: {said} " in line_with("status", screen.file.getvalue())
@@ -114,7 +114,9 @@ def test_finished_where_nothing_counts_as_solved():
 
 def test_the_other_figures_of_a_task():
     positions = {"accuracy_by_position": [1.0, 0.98, 0.7]}
-    assert "1.00 0.98 0.70   (worst: number 3)" in line_with("by position", shown(table(record(test=TEST | positions))))
+    assert "1.00 0.98 0.70   (lowest at position 3)" in line_with(
+        "accuracy by position", shown(table(record(test=TEST | positions)))
+    )
     assert "1.234 bits per character" in shown(table(record(test=TEST | {"bits_per_character": 1.234})))
 
 

@@ -34,7 +34,7 @@ def test_less_than_a_batch():
         (["max_steps=4", "batch_size=8", "budget.sequences=24", NEVER], 3, "sequences"),
         (["max_steps=400", "budget.seconds=1e-9", NEVER], 1, "seconds"),
         (["max_steps=400", "task.solved_at=1e-9"], 4, "solved"),
-        (["max_steps=8", "budget.give_up_at=0.5", NEVER], 4, "no progress"),
+        (["max_steps=8", "budget.no_progress_at=0.5", NEVER], 4, "no progress"),
     ],
 )
 def test_what_ends_a_run(run_small, overrides: list[str], steps: int, ended_by: str):
@@ -65,9 +65,9 @@ def test_the_schedule_knows_where_the_sequences_end(run_small, monkeypatch: pyte
     ],
 )
 def test_giving_up(steps_done: float, seconds: float, best_loss: float, gives_up: bool):
-    limits = Budget(seconds=100.0, give_up_at=0.8, memoryless_loss=2.0)
+    limits = Budget(seconds=100.0, no_progress_at=0.8, memoryless_loss=2.0)
     assert limits.no_progress(steps_done, seconds, best_loss) is gives_up
-    assert not limits._replace(give_up_at=None).no_progress(steps_done, seconds, best_loss)
+    assert not limits._replace(no_progress_at=None).no_progress(steps_done, seconds, best_loss)
 
 
 def test_devices_run_out_of_time_together():

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from longlag import records, resume
 from longlag.commands import errors, guard
 from longlag.files import leave_nothing
-from longlag.settings import CONF, check
+from longlag.settings import CONF, check, renamed
 from longlag.sweeps import tuned_settings
 from longlag.sweeps.tuning_score import tuning_score
 
@@ -28,7 +28,7 @@ def main() -> None:
         if any(word.startswith("--e") for word in sys.argv[1:]):
             raise ValueError("--experimental-rerun would run what a pickle holds; resume=FOLDER goes on with a run")
         errors.check_choices(sys.argv[1:])
-        sys.argv = [sys.argv[0], *resume.grid(sys.argv[1:])]
+        sys.argv = [sys.argv[0], *renamed(resume.grid(sys.argv[1:]))]
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
         except BaseException:

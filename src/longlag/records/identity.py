@@ -8,7 +8,8 @@ published values. The rules:
   added to longlag later therefore does not change the identity of stored runs.
 - 0 and 0.0 are the same value.
 - Where a run computes, how fast, and where its metrics are logged (`NOT_OF_THE_RUN`) does not count.
-- A class counts under the name with which it was first stored (`MOVED`), wherever it is defined now.
+- A class counts under the name with which it was first stored (`MOVED`), wherever it is defined now. So does a setting
+  (`RENAMED`).
 """
 
 import hashlib
@@ -33,6 +34,9 @@ SYNONYMS = {("trainer.precision", "32"): "32-true", ("trainer.precision", "64"):
 MOVED = {  # from the name under which a class was first stored to its current name; one entry for each moved class
     "longlag.tracking.Wandb": "longlag.tracking.logger.Wandb",
 }
+RENAMED = {  # from the current name of a setting to the name under which it was first stored
+    "budget.no_progress_at": "budget.give_up_at",
+}
 SEED, STREAM = "seed", "stream"
 
 
@@ -51,7 +55,7 @@ def identity(config: Mapping[str, Any], without: Collection[str] = ()) -> dict[s
         if counts and key not in without and not (ours and key in HOW_FAST):
             plain = _canonical(key, value)
             if plain is not None and plain != NEUTRAL.get(key):
-                found[key] = plain
+                found[RENAMED.get(key, key)] = plain
     return found
 
 
@@ -68,7 +72,8 @@ def begun_hash(config: Mapping[str, Any]) -> str:
 
 def group(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that all runs of a group share: the identity without the seed and the stream version."""
-    return identity(config, without=(SEED, STREAM))
+    now = {first: name for name, first in RENAMED.items()}
+    return {now.get(key, key): value for key, value in identity(config, without=(SEED, STREAM)).items()}
 
 
 def neutral(key: str) -> Any:

@@ -110,7 +110,7 @@ class Budget(TypedDict):
     """Largest number of training sequences."""
     seconds: float | None
     """Longest training time: computing seconds on a CPU, wall seconds elsewhere."""
-    give_up_at: float | None
+    no_progress_at: float | None
     """Share of the budget after which a run ends early if it has not beaten the memoryless baseline."""
     parameters: AtLeastOne | None
     """Trainable parameters of the whole network that the width is chosen to match."""
@@ -392,3 +392,29 @@ class Record(TypedDict):
     """The weights."""
     folder: NotRequired[str]
     """Folder that the record was read from; not stored."""
+
+
+def without_results() -> Any:
+    """The entries of a record that hold how a run went, of a run that has not begun."""
+    return {
+        "error": None,
+        "command": None,
+        "ended": None,
+        "training_lags": [],
+        "learning_curve": [],
+        "ended_by": None,
+        "solved": False,
+        "steps_to_solve": None,
+        "sequences_to_solve": None,
+        "seconds_to_solve": None,
+        "best_step": None,
+        "test": {},
+        "lag_curve": [],
+        "gradient": [],
+        "gradient_scalars": [],
+        "data": {},
+        "example": {},
+        "cost": {},
+        "environment": {},
+        "artifacts": [],
+    }

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from longlag.files import all_printable, first_line, printable, write_text
 from longlag.records.identity import config_hash
-from longlag.records.schema import SCHEMA, Record
+from longlag.records.schema import SCHEMA, Record, without_results
 from longlag.records.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -43,34 +43,15 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
     return {
         "schema": SCHEMA,
         "status": "interrupted",  # holds if the process is killed before it can write another status
-        "error": None,
         "model": model,
         "task": task,
         "lag": config["lag"],
         "seed": config["seed"],
         "config": cast("Any", config),
         "config_hash": config_hash(config),
-        "command": None,
         "started": now(),
-        "ended": None,
-        "training_lags": [],
-        "learning_curve": [],
-        "ended_by": None,
-        "solved": False,
-        "steps_to_solve": None,
-        "sequences_to_solve": None,
-        "seconds_to_solve": None,
-        "best_step": None,
-        "test": {},
-        "lag_curve": [],
-        "gradient": [],
-        "gradient_scalars": [],
         "sequences": {"validation": config["validation"]["sequences"], "test": 0, "gradient": 0},
-        "data": {},
-        "example": {},
-        "cost": {},
-        "environment": {},
-        "artifacts": [],
+        **without_results(),
     }
 
 
@@ -219,7 +200,7 @@ def read(folder: str | Path) -> Record:
 def validated(found: Any) -> Record:
     """Parsed JSON as a record of the current schema. Raises ValueError, in one line, if it is not a valid record."""
     if not isinstance(found, dict):
-        raise ValueError("it is not an object with keys")
+        raise ValueError("it is not a JSON object")
     found.pop("folder", None)  # the caller that read the file sets it, not the file
     try:
         upgraded = upgrade(found)
@@ -234,7 +215,7 @@ def validated(found: Any) -> Record:
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
     if lacking := sorted(_lacking(record)):
-        raise ValueError(f"the run finished, and {', '.join(lacking)} is missing")
+        raise ValueError(f"the run finished, but {', '.join(lacking)} is missing")
     return record
 
 
@@ -302,7 +283,9 @@ def refuse_links_out(folder: Path) -> None:
     for path in folder.rglob("*"):
         theirs = set(LINKED) & set(path.parent.relative_to(folder).parts)
         if path.is_symlink() and not theirs and not Path(os.path.realpath(path)).is_relative_to(home):
-            raise PermissionError(f"{path} is a link that leads out of {folder}; put what it names in its place")
+            raise PermissionError(
+                f"{path} is a link that leads out of {folder}; replace it by the file or folder that it points to"
+            )
 
 
 def accuracy_in_words(record: Record) -> str:

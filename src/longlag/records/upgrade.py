@@ -3,34 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from longlag.records.identity import config_hash
-from longlag.records.schema import SCHEMA
+from longlag.records.identity import RENAMED, config_hash
+from longlag.records.schema import SCHEMA, without_results
 
 Raw = dict[str, Any]  # a record as it is read from the file, not yet validated
 
-LACKED: Raw = {  # keys that an older record may lack, with their default values
-    "error": None,
-    "command": None,
-    "started": None,
-    "ended": None,
-    "training_lags": [],
-    "learning_curve": [],
-    "ended_by": None,
-    "solved": False,
-    "steps_to_solve": None,
-    "sequences_to_solve": None,
-    "seconds_to_solve": None,
-    "best_step": None,
-    "test": {},
-    "lag_curve": [],
-    "gradient": [],
-    "gradient_scalars": [],
-    "data": {},
-    "example": {},
-    "cost": {},
-    "environment": {},
-    "artifacts": [],
-}
 GRADIENT_SEQUENCES = 4  # sequences per gradient measurement in schema 1, which did not store the number
 NO_LIMITS = {"sequences": None, "seconds": None, "give_up_at": None, "parameters": None}
 
@@ -43,12 +20,24 @@ def upgrade(record: Raw) -> Raw:
     schema = record.get("schema")
     if type(schema) is not int or schema not in (*STEPS, SCHEMA):
         raise ValueError(
-            f"its schema is {schema!r}; this version of longlag reads {', '.join(map(str, STEPS))}, {SCHEMA}"
+            f"its schema is {schema!r}; this version of longlag reads schemas {', '.join(map(str, STEPS))}, {SCHEMA}"
         )
     for older in range(schema, SCHEMA):
         record = STEPS[older](record)
-    record = LACKED | record
-    return record | {"config_hash": config_hash(record["config"])}
+    record = without_results() | {"started": None} | record
+    config = _renamed(record["config"])
+    return record | {"config": config, "config_hash": config_hash(config)}
+
+
+def _renamed(config: Raw) -> Raw:
+    """The settings under their present names."""
+    for now, first in RENAMED.items():
+        group, _, name = first.partition(".")
+        given = config.get(group)
+        if isinstance(given, dict) and name in given:
+            values = {now.partition(".")[2] if key == name else key: value for key, value in given.items()}
+            config = config | {group: values}
+    return config
 
 
 def _from_schema_1(record: Raw) -> Raw:

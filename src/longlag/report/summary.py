@@ -67,12 +67,16 @@ def _rows(record: Record) -> list[tuple[str, str]]:
     rows = [("status", _status(record))]
     if test:
         rows.append(("test accuracy", f"{test['accuracy']:.3f}   (chance {test['chance']:.3f})"))
-        rows.append(("test loss", f"{_loss(test['loss'])}   (without memory {_loss(test.get('memoryless_loss'))})"))
+        rows.append(
+            ("test loss", f"{_loss(test['loss'])}   (memoryless baseline {_loss(test.get('memoryless_loss'))})")
+        )
         if "bits_per_character" in test:
             rows.append(("", f"{test['bits_per_character']:.3f} bits per character"))
         if len(positions := test.get("accuracy_by_position", [])) > 1:
             shares = " ".join(f"{accuracy:.2f}" for accuracy in positions)
-            rows.append(("by position", f"{shares}   (worst: number {positions.index(min(positions)) + 1})"))
+            rows.append(
+                ("accuracy by position", f"{shares}   (lowest at position {positions.index(min(positions)) + 1})")
+            )
     elif curve := record["learning_curve"]:
         rows.append(("validation accuracy", f"{curve[-1]['accuracy']:.3f}   (no test)"))
     rows += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
@@ -113,8 +117,11 @@ def _more(record: Record) -> str:
     config, ended_by = record["config"], record["ended_by"]
     budget = config["budget"]
     if ended_by == "no progress":
-        share = budget["give_up_at"]
-        return f"it ended early for no progress, at budget.give_up_at={share}: raise that, or try another lr"
+        share = budget["no_progress_at"]
+        return (
+            f"it ended early because it made no progress (budget.no_progress_at={share}): "
+            "raise that value, or try another lr"
+        )
     limits = {"sequences": budget["sequences"], "seconds": budget["seconds"]}
     setting = f"budget.{ended_by}={limits[ended_by]}" if ended_by in limits else f"max_steps={config['max_steps']}"
     lower = f", or lower validation.every={config['validation']['every']}" if len(record["learning_curve"]) < 2 else ""

@@ -12,13 +12,13 @@ class Budget(NamedTuple):
 
     Attributes:
         seconds: computing seconds that the training may take, validations included; None: no limit.
-        give_up_at: fraction of the budget after which a run ends as `no progress` if its validation loss has never been
-            below `BEGUN * memoryless_loss`; None: never.
+        no_progress_at: fraction of the budget after which a run ends as `no progress` if its validation loss has never
+            been below `BEGUN * memoryless_loss`; None: never.
         memoryless_loss: loss of the best model without memory, in the unit of the task's loss.
     """
 
     seconds: float | None = None
-    give_up_at: float | None = None
+    no_progress_at: float | None = None
     memoryless_loss: float = 0.0
 
     def out_of_time(self, seconds: float) -> bool:
@@ -33,14 +33,14 @@ class Budget(NamedTuple):
             seconds: computing seconds so far.
             best_loss: the lowest validation loss so far.
         """
-        if self.give_up_at is None or best_loss < BEGUN * self.memoryless_loss:
+        if self.no_progress_at is None or best_loss < BEGUN * self.memoryless_loss:
             return False
-        return max(steps_done, seconds / self.seconds if self.seconds else 0.0) >= self.give_up_at
+        return max(steps_done, seconds / self.seconds if self.seconds else 0.0) >= self.no_progress_at
 
 
 def of(cfg: DictConfig, memoryless_loss: float) -> Budget:
     """The limits that the configuration sets for a run."""
-    return Budget(cfg.budget.seconds, cfg.budget.give_up_at, memoryless_loss)
+    return Budget(cfg.budget.seconds, cfg.budget.no_progress_at, memoryless_loss)
 
 
 def steps(cfg: DictConfig) -> int:
@@ -52,7 +52,10 @@ def steps(cfg: DictConfig) -> int:
     if sequences is None:
         return int(cfg.max_steps)
     if sequences < cfg.batch_size:
-        raise ValueError(f"budget.sequences={sequences} is less than one batch of batch_size={cfg.batch_size}")
+        raise ValueError(
+            f"budget.sequences={sequences} is less than one batch of batch_size={cfg.batch_size}; "
+            "raise it, or lower batch_size"
+        )
     return int(min(cfg.max_steps, sequences // cfg.batch_size))
 
 
