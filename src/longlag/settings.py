@@ -158,17 +158,16 @@ OURS = {  # arguments of Lightning's Trainer that cannot be set here, and what t
 
 def renamed(words: Sequence[str]) -> list[str]:
     """The overrides of a command with settings under their present names; a warning is logged for each old name."""
-    found = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        now = next((now for now, first in RENAMED.items() if key.lstrip("+~") == first), None)
-        if now:
-            log.warning(
-                "%s is now called %s; the old name will not be known to the next version", key.lstrip("+~"), now
-            )
-            word = key.replace(RENAMED[now], now) + equals + value
-        found.append(word)
-    return found
+    now = {first: name for name, first in RENAMED.items()}
+
+    def under_its_name(word: str) -> str:
+        key = word.partition("=")[0].lstrip("+~")
+        if key not in now:
+            return word
+        log.warning("%s is now called %s; the next version will not know the old name", key, now[key])
+        return word.replace(key, now[key], 1)
+
+    return list(map(under_its_name, words))
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -233,9 +233,9 @@ def test_the_environment_is_left_as_it_was(command):
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
-def test_an_old_name_of_a_setting_is_taken_for_one_version(command: Callable[..., tuple[int, str]], tmp_path: Path):
-    code, said = command("task=copy", "lag=5", *SMALL, "budget.give_up_at=0.5")
+def test_an_old_name_of_a_setting_is_taken_for_one_version(command: Callable[..., tuple[int, str]], tmp_path: Path, caplog):
+    code, _ = command("task=copy", "lag=5", *SMALL, "budget.give_up_at=0.5")
     assert code == 0
-    assert "budget.give_up_at is now called budget.no_progress_at" in said
+    assert "budget.give_up_at is now called budget.no_progress_at" in caplog.text
     (stored,) = tmp_path.rglob("record.json")
     assert json.loads(stored.read_text())["config"]["budget"]["no_progress_at"] == 0.5
