@@ -203,7 +203,7 @@ def in_words(value: Any) -> str:
 def main() -> None:
     """Measure, print the tables, and save the results if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--save", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--save", type=Path, help="write the results to this JSON file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     result = measured()

@@ -27,8 +27,8 @@ CELLS = ["model=lstm", "lag=100", "seed=range(8)", "max_steps=700", "task.solved
 TINY = ["model=lstm", "lag=10", "max_steps=1", "validation.sequences=16", "eval.sequences=16", "eval.lags=[10]"]
 MANY = 9  # tiny runs in the measurement of the overhead
 FIGURES = (
-    *("seconds_of_a_cell", "in_process_seconds", "processes_seconds"),
-    *("processes_over_in_process", "fixed_seconds_of_a_cell"),
+    *("seconds_of_a_run", "in_process_seconds", "processes_seconds"),
+    *("processes_over_in_process", "fixed_seconds_of_a_run"),
 )
 
 
@@ -51,8 +51,8 @@ def side_by_side(pairs: int) -> dict[str, Any]:
         together.append(seconds(*CELLS, "hydra/launcher=processes")[0])
     return {
         "environment": records[0]["environment"],
-        "cells": len(records),
-        "seconds_of_a_cell": statistics.median(record["cost"]["seconds"] for record in records),
+        "runs": len(records),
+        "seconds_of_a_run": statistics.median(record["cost"]["seconds"] for record in records),
         "in_process_seconds": alone,
         "processes_seconds": together,
         "processes_over_in_process": [ours / theirs for ours, theirs in zip(together, alone, strict=True)],
@@ -72,12 +72,12 @@ def fixed_cost() -> float:
 def main() -> None:
     """Measure, print the table, and save the results if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--save", type=Path, help="write the figures to this JSON file")
-    parser.add_argument("--pairs", type=int, default=1, help="sweeps of each kind, in alternation")
+    parser.add_argument("--save", type=Path, help="write the results to this JSON file")
+    parser.add_argument("--pairs", type=int, default=1, help="number of sweeps of each kind; the two kinds alternate")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    found = side_by_side(arguments.pairs) | {"fixed_seconds_of_a_cell": fixed_cost()}
-    shown = Table(show_header=False, title=f"a sweep of {found['cells']} cells on {os.cpu_count()} cores")
+    found = side_by_side(arguments.pairs) | {"fixed_seconds_of_a_run": fixed_cost()}
+    shown = Table(show_header=False, title=f"a sweep of {found['runs']} runs on {os.cpu_count()} cores")
     for name in FIGURES:
         numbers = found[name] if isinstance(found[name], list) else [found[name]]
         shown.add_row(name.replace("_", " "), "  ".join(f"{number:.2f}" for number in numbers))

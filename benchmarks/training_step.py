@@ -140,7 +140,7 @@ def in_words(ratios: dict[str, float]) -> str:
 def main() -> None:
     """Measure, print the tables, and save the results if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--save", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--save", type=Path, help="write the results to this JSON file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
     rows = [compare(lag, arguments.overrides) for lag in STEPS]

@@ -116,7 +116,7 @@ def test_arguments_come_from_the_configuration_and_from_the_caller():
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("target", REFUSED)
 def test_refused(target: str, kind: instantiate.Kind):
-    assert refusal(target, kind).startswith(f"_target_ {target} is not allowed as {kind.name}: those are in ")
+    assert refusal(target, kind).startswith(f"_target_ {target} is not allowed as {kind.name}: it must be in ")
 
 
 @pytest.mark.parametrize(("target", "kind"), OF_ANOTHER_KIND, ids=lambda value: value if isinstance(value, str) else "")
@@ -206,9 +206,9 @@ def test_a_configuration_as_argument_stays_one():
         ({"_target_": RNN_TARGET, "hidden_size": {"_target_": RNN_TARGET, "hiden_size": 3}}, "_target_"),
         ({"_target_": "longlag.models.nothing.Core"}, "nothing"),
         ({"_target_": "longlag.models.rnn.Core"}, "Core"),
-        ({"hidden_size": 3}, "configuration"),
+        ({"hidden_size": 3}, "does not describe a core: it has no _target_"),
         ({"_target_": RNN_TARGET, 3: 4}, "keywords must be strings"),
-        (None, "configuration"),
+        (None, "does not describe a core: it has no _target_"),
     ],
     ids=["argument", "argument of a part", "module", "name", "no target", "a number", "nothing"],
 )

@@ -187,7 +187,7 @@ def test_a_run_cannot_become_another(folder: Path, argument: str):
     before = files(folder)
     code, line = train(folder, f"resume=sweep/{CELLS[0]}", argument)
     assert code == 1
-    assert "as it was begun" in line or "was begun with another trainer.precision" in line
+    assert "that it was begun with" in line or "was begun with another trainer.precision" in line
     assert line.count("\n") == 1
     assert files(folder) == before
     assert not (folder / "outputs").exists()
@@ -281,7 +281,7 @@ def test_a_run_goes_on_with_the_text_it_was_begun_with(run_small, tmp_path: Path
     text = ("task=text", f"task.corpus={corpus}", "task.sample=5")
     run, _ = run_small(*text)
     corpus.write_text("In the beginning was the Word, and it was long. " * 40)
-    with pytest.raises(ValueError, match=r"the run was trained on a corpus of sha256 \w{64}; it is \w{64} now"):
+    with pytest.raises(ValueError, match=r"its sha256 was \w{64}, now it is \w{64}"):
         run_small(*text, go_on=True)
     assert records.read(run)["status"] == "finished"
 
@@ -379,7 +379,9 @@ def test_what_no_command_of_a_sweep_may_hold(tmp_path: Path, word: str):
 def test_where_files_go_is_to_be_given_again(tmp_path: Path, word: str):
     keep_command(tmp_path, ["lag=5", word], [])
     key = word.partition("=")[0].lstrip("+")
-    with pytest.raises(ValueError, match=f"{key} says where files go; give it again, beside resume="):
+    with pytest.raises(
+        ValueError, match=f"{key} decides where files are written; give it again, together with resume="
+    ):
         resume.grid([f"resume={tmp_path}"])
     again = [f"resume={tmp_path}", word]
     assert resume.grid(again) == ["-m", "lag=5", *again]
@@ -437,7 +439,7 @@ def test_a_corpus_that_was_replaced_is_refused(tmp_path: Path, where: str):
     corpus.write_text("In the beginning was the Word, and it was long. " * 40, encoding="utf-8")
     code, said = train(tmp_path, f"resume={where.rpartition('=')[2]}")
     assert code == 1
-    assert "the run was trained on a corpus of sha256" in said
+    assert "the text corpus has changed since the training" in said
     assert "Traceback" not in said
     assert (run / records.FILE).read_bytes() == before
 

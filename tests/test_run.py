@@ -333,7 +333,7 @@ def test_text_run_keeps_a_sample_and_what_it_read(run_small, tmp_path):
     assert [point["lag"] for point in record["lag_curve"]] == [1, 3, 6, 12]
     assert longlag.load(folder).record["data"] == record["data"]
     corpus.write_text("In the beginning was the Word, and it was long. " * 40, encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"sha256 {record['data']['sha256']}; it is \w{{64}} now"):
+    with pytest.raises(ValueError, match=rf"sha256 was {record['data']['sha256']}, now it is \w{{64}}"):
         longlag.load(folder)
 
 

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 2 or arguments[0].startswith("-"):
         sys.exit("usage: python tools/keep.py FOLDER TO")
     source, target = map(Path, arguments)
-    print(f"{keep_all(source, target)} records in {target}")
+    print(f"{keep_all(source, target)} records are now in {target}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def rewritten(text: str, name: str, block: str) -> str:
     before, begun, rest = text.partition(opening)
     _, ended, after = rest.partition(closing)
     if not (begun and ended):
-        raise ValueError(f"there is no {opening} … {closing}")
+        raise ValueError(f"the page has no {opening} … {closing}; put these marks back")
     return f"{before}{opening}\n{block}{closing}{after}"
 
 

@@ -79,4 +79,7 @@ def check_memory(network: Network, task: Task, sequences: int, what: str) -> Non
     needed = 4 * sequences * task.length * (network.encoder.size + network.head.in_features)
     if not memory.fits(needed):
         there = memory.in_words()
-        raise ValueError(f"{what} needs at least {memory.in_words(needed)} of memory; this machine has {there}")
+        raise ValueError(
+            f"{what} needs at least {memory.in_words(needed)} of memory; this machine has {there}; "
+            "choose a smaller lag or fewer sequences"
+        )

@@ -66,7 +66,7 @@ def build(node: DictConfig, kind: Kind, **arguments: Any) -> Any:
     is_one = isinstance(node, DictConfig)
     given: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if is_one else node
     if not isinstance(given, dict) or TARGET not in given:
-        raise ValueError(f"{str(given)[:200]} is no configuration of {kind.name}: it names no {TARGET}")
+        raise ValueError(f"{str(given)[:200]} does not describe {kind.name}: it has no {TARGET}")
     target = given.pop(TARGET)
     target = where_it_is(target) if isinstance(target, str) else target
     if given.pop(PARTIAL, kind.partial) is not kind.partial:
@@ -101,13 +101,15 @@ def _class(target: Any, kind: Kind) -> type:
     packages = (*kind.packages, *own)
     parts = target.split(".") if isinstance(target, str) else []
     if len(parts) < 2 or not all(part.isidentifier() for part in parts) or len(target) > LONGEST:
-        raise ValueError(f"{TARGET} {str(target)[:LONGEST]!a} is not allowed as {kind.name}: it names no class")
+        raise ValueError(
+            f"{TARGET} {str(target)[:LONGEST]!a} is not allowed as {kind.name}: it is not the full name of a class"
+        )
     refusal = f"{TARGET} {target} is not allowed as {kind.name}"
     if not _under(target, packages):
-        where = " and ".join(kind.packages)
-        raise ValueError(f"{refusal}: those are in {where}; to use a package of your own, set {USERS_OWN}=package")
+        where = " or ".join(kind.packages)
+        raise ValueError(f"{refusal}: it must be in {where}; to use a package of your own, set {USERS_OWN}=package")
     if any(part.startswith("_") for part in parts):
-        raise ValueError(f"{refusal}: it is private")
+        raise ValueError(f"{refusal}: names that begin with _ are private")
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name, None)
@@ -118,7 +120,7 @@ def _class(target: Any, kind: Kind) -> type:
     if not (isinstance(found, type) and issubclass(found, kind.base) and not inspect.isabstract(found)):
         raise ValueError(f"{refusal}: it must be a class, not an abstract one, that derives from {kind.base.__name__}")
     if not (_under(found.__module__, packages) and found.__qualname__ == name):  # an alias
-        raise ValueError(f"{refusal}: it is {found.__qualname__} of {found.__module__}")
+        raise ValueError(f"{refusal}: it is only another name for {found.__qualname__} of {found.__module__}")
     return found
 
 

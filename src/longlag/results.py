@@ -37,7 +37,9 @@ def check_data(record: Record, task: Task, folder: Path) -> None:
     """Raise ValueError if a run was trained on other data than the task has now."""
     trained_on, found = record["data"].get("sha256"), task.provenance.get("sha256")
     if trained_on != found:
-        raise ValueError(f"{folder}: the run was trained on a corpus of sha256 {trained_on}; it is {found} now")
+        raise ValueError(
+            f"{folder}: the text corpus has changed since the training: its sha256 was {trained_on}, now it is {found}"
+        )
 
 
 def check_artifacts(record: Record, folder: Path) -> None:

@@ -64,13 +64,16 @@ def of_run(cfg: DictConfig, overrides: list[str]) -> RunPlan:
             anew.add(group)
         elif group != "resume":
             raise ValueError(
-                f"{override.input_line}: a run goes on as it was begun; only {', '.join(CHANGEABLE)} may change"
+                f"{override.input_line}: a run goes on with the settings that it was begun with; "
+                f"only {', '.join(CHANGEABLE)} may change"
             )
     stored: dict[str, Any] = {**record["config"]}
     for group in CHANGEABLE:
         settings[group] = cfg[group] if group in anew else _begun_with(stored[group], cfg[group], group)
     if records.config_hash(plain(settings)) != record["config_hash"]:
-        raise ValueError(f"{folder} was begun with another trainer.precision or gradient_clip_val: give them, too")
+        raise ValueError(
+            f"{folder} was begun with another trainer.precision or trainer.gradient_clip_val; give the same again"
+        )
     return RunPlan(settings, folder, record["model"], record["task"], record["command"], record)
 
 

@@ -189,7 +189,7 @@ def fit(prepared: Prepared) -> None:
     plan, task, learner, record = prepared.plan, prepared.task, prepared.learner, prepared.record
     start = to_go_on_from(plan.folder) if plan.begun else None
     if plan.begun and not start:
-        log.info("%s has no checkpoint: it begins again at step 0", plan.folder)
+        log.info("%s has no checkpoint: the run begins again at step 0", plan.folder)
     streams = Streams(task, learner.lags, prepared.seeds, plan.cfg.batch_size, plan.cfg.validation.sequences)
     try:
         if is_first() and not start:

@@ -36,7 +36,7 @@ def read(folder: Path) -> list[str]:
         kept = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)["hydra"]["overrides"]
         words = [*kept["hydra"], *kept["task"]]
         if not all(isinstance(word, str) for word in words):
-            raise ValueError("an override is no text")
+            raise ValueError("an override is not a text")
     except Exception as error:  # a broken file may raise anything
         raise ValueError(f"{path} does not hold the command of a sweep; give its grid again, with -m") from error
     return words
@@ -67,7 +67,11 @@ def taken(folder: Path, given: Set[str], plugins: Mapping[str, Set[str]]) -> lis
         _check(word, folder)
         (kept if _harmless(word, plugins) else left).append(word)
     if left:
-        log.warning("%s: left out %s; give again what is yours", folder / FILE, ", ".join(map(key_of, left)))
+        log.warning(
+            "%s: these settings are not taken from a file: %s; give them again if you need them",
+            folder / FILE,
+            ", ".join(map(key_of, left)),
+        )
     return kept
 
 
@@ -88,11 +92,14 @@ def _check(word: str, folder: Path) -> None:
     # A dictionary as the value could set one of PATHS without naming it as the key.
     several = "{" in value.replace("${", "") and key_of(word).partition(".")[0] in ("tune", "logger")
     if key_of(word) in PATHS or several:
-        raise ValueError(f"{folder / FILE}: {key_of(word)} says where files go; give it again, beside resume={folder}")
+        raise ValueError(
+            f"{folder / FILE}: {key_of(word)} decides where files are written; "
+            f"give it again, together with resume={folder}"
+        )
     try:
         OverridesParser.create().parse_override(word)
     except Exception as error:  # a Hydra error, or RecursionError in its parser
-        raise ValueError(f"{folder / FILE}: {word[:80]!a} is no override; give the grid again, with -m") from error
+        raise ValueError(f"{folder / FILE}: {word[:80]!a} is not an override; give the grid again, with -m") from error
 
 
 def _of_hydra(word: str) -> bool:

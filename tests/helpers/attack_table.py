@@ -161,7 +161,7 @@ def configurations() -> list[Case]:
         "metrics above": ([f"logger.csv.version={above}/made"], "not in the run's folder"),
         "a logger elsewhere": ([board], "logger"),
         "callbacks of Lightning": ([f"+trainer.callbacks=[{saving}]"], UNKNOWN),
-        "packages to look in": (["hydra.searchpath=[pkg://canary]"], "not in packages"),
+        "packages to look in": (["hydra.searchpath=[pkg://canary]"], "but no packages"),
         "a log elsewhere": (["hydra/job_logging=default", f"hydra.job.name={above}/log"], "hydra.job.name"),
         "a text that never ends": (["task=text", "task.corpus=/dev/zero"], "is a device"),
         "a sweep with callbacks": (
@@ -503,9 +503,9 @@ REFUSED = (  # not one word of such a command is heeded
     ("published={source: $\\{oc.env:CANARY_SECRET\\}}", "not taken"),
     ("published={source: '${hydra:runtime.cwd}'}", "not taken"),
     ("published={source: '${oc.decode:x}'}", "not taken"),
-    ("logger.wandb.dir={outside}/made", "says where files go"),
-    ("logger.wandb={dir: '{outside}/made'}", "says where files go"),
-    ("+tune={to: '{outside}/made'}", "says where files go"),
+    ("logger.wandb.dir={outside}/made", "decides where files are written"),
+    ("logger.wandb={dir: '{outside}/made'}", "decides where files are written"),
+    ("+tune={to: '{outside}/made'}", "decides where files are written"),
     ("seed=[[[", "no override"),
 )
 TARGETS = {  # refused where they are made
@@ -563,7 +563,9 @@ def sweeps() -> list[Case]:
         Case("a run of the sweep is a link", SWEEP, "leads out of", linking("sweep/1_x", "")),
         Case("a link, with the grid given", given, "leads out of", linking(kept)),
         Case("a search", ("horizon", "resume=sweep"), None, begun_with(LEFT_OUT[0])),
-        Case("published values", published, "something else than published", begun_with("experiment=${oc.env:HOME}")),
+        Case(
+            "published values", published, "holds a sweep of other experiments", begun_with("experiment=${oc.env:HOME}")
+        ),
     ]
 
 

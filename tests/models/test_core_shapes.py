@@ -43,9 +43,9 @@ class Longer(nn.Module):
         return self.layer(x.transpose(1, 2)).transpose(1, 2)
 
 
-ASKED = r"the contract asks for \(batch, time, hidden_size\) = \(8, 20, 16\): "
+ASKED = r"a core must give \(batch, time, hidden_size\) = \(8, 20, 16\): "
 GIVEN = r" for inputs \(batch, time, input_size\) = \(8, 20, 10\): "
-ONE = r"the contract asks for one tensor \(batch, time, hidden_size\): "
+ONE = r"the outputs of a core must be one tensor \(batch, time, hidden_size\): "
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ ONE = r"the contract asks for one tensor \(batch, time, hidden_size\): "
         (Core(10, lambda h: None), "gave None; "),
         (
             Core(10, lambda h: h.transpose(0, 1)),
-            rf"gave \(20, 8, 16\){GIVEN}time stands first; {ASKED}.*batch_first=True",
+            rf"gave \(20, 8, 16\){GIVEN}time comes first; {ASKED}.*batch_first=True",
         ),
         (
             Core(10, lambda h: h.transpose(1, 2)),
-            rf"gave \(8, 16, 20\){GIVEN}time stands last; {ASKED}.*transpose\(1, 2\)",
+            rf"gave \(8, 16, 20\){GIVEN}time comes last; {ASKED}.*transpose\(1, 2\)",
         ),
         (Core(10, lambda h: h[:, -1]), rf"gave \(8, 16\){GIVEN}one step alone; {ASKED}.*torch\.stack"),
         (Core(10, lambda h: h[:, -1:]), rf"gave \(8, 1, 16\){GIVEN}one step alone; {ASKED}"),
@@ -194,7 +194,7 @@ class LastStepAlone(Unrolls):
         return outputs[:, -1], state
 
 
-PART = r"the contract asks for \(layers, batch, hidden_size\) for each part of it"
+PART = r"each part of it must be a tensor \(layers, batch, hidden_size\)"
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ PART = r"the contract asks for \(layers, batch, hidden_size\) for each part of i
         (NeedsAState, r"cannot be called as .*missing a required argument: 'state'.*def unroll\(self, x, state=None\)"),
         (TakesNoState, r"cannot be called as .*too many positional arguments.*def unroll\(self, x, state=None\)"),
         (CannotBegin, r"raised TypeError: 'NoneType' object is not subscriptable, in training mode"),
-        (OutputsAlone, "gave an object of class Tensor; the contract asks for its outputs and the state"),
-        (AllApart, "gave a tuple of 3; the contract asks for its outputs and the state, return outputs, state"),
+        (OutputsAlone, "gave an object of class Tensor; it must return its outputs and the state"),
+        (AllApart, r"gave a tuple of 3; it must return its outputs and the state \(return outputs, state\)"),
         (NamedState, "gave an object of class dict for the state; .* one tensor or a tuple of tensors"),
         (WithoutLayers, rf"gave a state of \(8, 16\) for 8 sequences; {PART}: with one layer, give h\[None\]"),
         (BatchFirst, rf"gave a state of \(8, 1, 16\) for 8 sequences; {PART}"),
@@ -333,7 +333,7 @@ def refuses(input_size: int) -> Any:
     [
         (
             NoInputSize,
-            r"input_size.*; the contract asks for a constructor .*def __init__\(self, input_size, \.\.\.\)",
+            r"input_size.*; the constructor of a core must take input_size.*def __init__\(self, input_size, \.\.\.\)",
         ),
         (NoWidth, "the core NoWidth: it has no hidden_size; .* set self.hidden_size in its constructor"),
         (

@@ -33,7 +33,7 @@ def test_a_folder_in_the_other_is_refused(tmp_path: Path, target: str, monkeypat
     stored(tmp_path / "runs" / "one")
     os.symlink("runs", "link")
     before = (tmp_path / "runs" / "one" / records.FILE).read_bytes()
-    with pytest.raises(ValueError, match="lie in each other: keep the records in a folder apart"):
+    with pytest.raises(ValueError, match="one of these folders lies in the other; choose a separate folder"):
         keep_all(Path("runs"), Path(target))
     assert (tmp_path / "runs" / "one" / records.FILE).read_bytes() == before
 
@@ -42,7 +42,7 @@ def test_a_record_of_another_run_is_not_replaced_and_nothing_is_half_done(tmp_pa
     stored(tmp_path / "runs" / "a", seed=1)
     stored(tmp_path / "runs" / "b", seed=2)
     stored(tmp_path / "kept" / "b", seed=3)
-    with pytest.raises(FileExistsError, match="keeps another run already"):
+    with pytest.raises(FileExistsError, match="holds another run already"):
         keep_all(tmp_path / "runs", tmp_path / "kept")
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["b"]
     assert records.read(tmp_path / "kept" / "b")["seed"] == 3

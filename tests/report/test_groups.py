@@ -21,7 +21,7 @@ def test_a_run_that_is_there_twice_is_no_second_seed(tmp_path, caplog):
         records.write(one, tmp_path / name)
     (kept,) = find([tmp_path])
     assert kept["status"] == "finished"
-    assert ["repeats another run" in message for message in caplog.messages] == [True, True]
+    assert ["has the same run as another folder" in message for message in caplog.messages] == [True, True]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema": 0}'])

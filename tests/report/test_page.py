@@ -151,8 +151,8 @@ def test_mixed_tasks_and_failures_and_budgets():
     assert {"copy", "sine"} <= set(outline.words["h2"])
     warnings = " ".join(outline.words["p"])
     assert "1 runs did not finish" in warnings
-    assert "copy: the models differ in size, from 4,417 to 9,999 parameters" in warnings
-    assert "copy: the budgets differ, from 32,000 to 64,000 sequences" in warnings
+    assert "copy: the models differ in their parameters, from 4,417 to 9,999." in warnings
+    assert "copy: the budgets differ, from 32,000 to 64,000 training sequences" in warnings
 
 
 def test_what_stands_in_a_record_is_text():
@@ -244,16 +244,16 @@ def untested(**given: object) -> dict:
 @pytest.mark.parametrize("lags", [(100,), (10, 100)])
 def test_runs_without_a_test(lags: tuple[int, ...]):
     told = Outline(page([untested(lag=lag) for lag in lags], "tuning"))
-    assert "These runs were not tested: they drew no test data." in told.words["p"]
+    assert "These runs were not tested (eval.sequences=0)." in told.words["p"]
     assert not any("Accuracy against lag" in words or "Trained once" in words for words in told.words["figcaption"])
     both = page([untested(), untested(model="rnn", lag=300), run("gru")], "some")
-    assert "Accuracy at lag 100 (chance 0.125): gru 1.00." in both
+    assert "Test accuracy at lag 100 (chance 0.125): gru 1.00." in both
 
 
 def test_models_that_were_not_tuned_beside_those_that_were():
     runs = [run(), run("rnn"), run("gru")]
     for one in runs[:2]:
         one["config"]["tuned"] = "copy"
-    assert "copy: tuned was lstm, rnn; not gru." in page(runs, "t")
-    assert "tuned was" not in page(runs[:2], "t")
-    assert "tuned was" not in page(runs[2:], "t")
+    assert "copy: these models were tuned: lstm, rnn; these were not: gru." in page(runs, "t")
+    assert "were tuned" not in page(runs[:2], "t")
+    assert "were tuned" not in page(runs[2:], "t")

@@ -77,7 +77,7 @@ def test_a_figure_of_the_test():
 
 
 def test_a_figure_that_is_none():
-    with pytest.raises(ValueError, match=r"published\.figure=test\.los: a record of copy has no such figure"):
+    with pytest.raises(ValueError, match=r"published\.figure=test\.los: a record of copy has no such key"):
         judge("a", stated(figure="test.los"), run())
 
 
@@ -129,8 +129,8 @@ def test_what_is_said_of_several_presets_is_said_once():
         ({"tolerance": 1}, "tolerance must be a number above 1, got 1"),
         ({"better": "larger"}, "better must be lower, higher or null, got larger"),
         ({"size": "huge"}, "size must be small or large, got huge"),
-        ({"source": ""}, "source must be words"),
-        ({"reason": ""}, "reason must be words or null"),
+        ({"source": ""}, "source must be a text"),
+        ({"reason": ""}, "reason must be a text or null"),
     ],
 )
 def test_a_figure_that_is_not_stated_as_it_should_be(change: dict, said: str):
@@ -139,11 +139,11 @@ def test_a_figure_that_is_not_stated_as_it_should_be(change: dict, said: str):
 
 
 def test_a_figure_without_its_source():
-    with pytest.raises(ValueError, match=r"see source$"):
+    with pytest.raises(ValueError, match=r"missing or unknown: source$"):
         Published.of({name: value for name, value in STATED.items() if name != "source"})
-    with pytest.raises(ValueError, match=r"see sorce$"):
+    with pytest.raises(ValueError, match=r"missing or unknown: sorce$"):
         stated(sorce="a typing error")
-    with pytest.raises(ValueError, match="published must have source, figure"):
+    with pytest.raises(ValueError, match="published must have exactly the keys source, figure"):
         Published.of(None)
 
 

@@ -196,7 +196,7 @@ def test_by_lag():
         "| `rnn` |  | 0.20 (0/1) | -2.5 |",
     ]
     for others in ([], [failed()], [*runs, run(task="sine")]):
-        with pytest.raises(ValueError, match="finished runs of one task"):
+        with pytest.raises(ValueError, match="tested runs of exactly one task"):
             table.by_lag(others)
 
 
@@ -222,6 +222,6 @@ def test_runs_without_a_test_have_no_accuracy():
     assert "accuracy" not in shown(table.terminal([few, many]))
     assert csv_rows([few, many])[0]["accuracy"] == ""
     assert table.matrix(runs) == {}
-    with pytest.raises(ValueError, match="of the finished runs of one task"):
+    with pytest.raises(ValueError, match="needs tested runs of exactly one task"):
         table.by_lag(runs)
     assert table.by_lag([*runs, run(task="copy", model="gru")]).count("\n") == 3

@@ -95,7 +95,7 @@ def test_runs_curves_and_report_are_there(server: Reports, tmp_path: Path):
         "gradient/log10_norm",
         "val/accuracy",
         "comparison/table",
-        "validation alone",
+        "validation data alone",
     ):
         assert shown in text
     assert json.loads((tmp_path / "kept.json").read_text())["url"] == url
@@ -117,7 +117,7 @@ def test_again_sends_nothing_and_updates_the_same_report(server: Reports, tmp_pa
 
 @pytest.mark.parametrize("where", ["longlag", "a/b/c", "/longlag", "me/"])
 def test_where_must_be_entity_and_project(where: str, tmp_path: Path):
-    with pytest.raises(ValueError, match="--wandb wants ENTITY/PROJECT, got"):
+    with pytest.raises(ValueError, match="--wandb must be ENTITY/PROJECT, got"):
         wandb_report.publish([run()], where, "t", tmp_path / "kept.json")
 
 

@@ -56,8 +56,8 @@ def test_nothing_is_learned(tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (["lag=10"], "lag=10: lag and seed are searched; give max_lag, first_lag, seeds"),
-        (["seed=0,1"], "seed=0,1: lag and seed are searched; give max_lag, first_lag, seeds"),
+        (["lag=10"], "lag=10: the search chooses lag and seed itself; give first_lag, max_lag or seeds"),
+        (["seed=0,1"], "seed=0,1: the search chooses lag and seed itself; give first_lag, max_lag or seeds"),
         (["max_lag=3"], "hydra.sweeper.max_lag must be a whole number of at least 4, got 3"),
         (["seeds=0"], "hydra.sweeper.seeds must be a whole number of at least 1, got 0"),
         (["resolution=1"], "hydra.sweeper.resolution must be a number above 1, got 1"),

@@ -79,7 +79,7 @@ def test_time_that_ran_out_is_said():
     found = search(lambda lag, _: lag <= 100, ended_by="seconds", short_of_time=True).found
     assert found["censored_by"] == "seconds"
     assert "or more" in in_words(found)
-    assert "time ran out" in in_words(found)
+    assert "the budget of seconds ended" in in_words(found)
 
 
 def test_goes_on_with_what_it_is_told():

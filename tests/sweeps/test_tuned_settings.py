@@ -63,7 +63,7 @@ def test_a_model_tuned_again_is_replaced_and_the_others_stay(tmp_path: Path, cap
 
 @pytest.mark.parametrize("task", ["../elsewhere", "/tmp/elsewhere", "a/b", "", ".hidden", "a b"])
 def test_a_task_whose_name_leads_elsewhere(tmp_path: Path, task: str):
-    with pytest.raises(ValueError, match=r"is kept under the name of a task$"):
+    with pytest.raises(ValueError, match=r"_ and - in the name of a task$"):
         tuned_settings.write(task, {"gru": {"lr": 0.5}}, {"gru": HOW}, tmp_path / "tuned")
     assert not list(tmp_path.iterdir())
 
@@ -73,7 +73,7 @@ def test_a_file_that_is_none_is_not_overwritten(tmp_path: Path, text: str):
     path = tmp_path / "tuned" / "mine.yaml"
     path.parent.mkdir()
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"mine\.yaml is not what a tuning writes: move it away"):
+    with pytest.raises(ValueError, match=r"mine\.yaml is not a file that experiment=tune writes: move it away"):
         written(tmp_path, lstm={"lr": 0.1})
     assert path.read_text() == text
 
@@ -180,7 +180,7 @@ def test_a_model_that_was_not_tuned_is_told_of(tmp_path: Path):
     written(tmp_path, lstm={"lr": 0.03})
     code, said, config = one(tmp_path, "tuned=mine", "model=rnn")
     assert (code, config["lr"]) == (0, 0.003)
-    assert "tuned=mine says nothing of model=rnn: it keeps its own settings" in said
+    assert "tuned=mine has no settings for model=rnn: the model keeps its own" in said
     assert "tuned" not in config
 
 

@@ -74,9 +74,9 @@ def test_each_model_has_its_own():
 
 def test_trials_that_are_not_equal_are_refused():
     runs = [trial("lstm", 0.5, lr=0.1), trial("lstm", 0.5, lr=0.2), trial("gru", 0.5, lr=0.1)]
-    with pytest.raises(ValueError, match=r"the trials are not equal, in number \(gru 1, lstm 2\) or in lags and seeds"):
+    with pytest.raises(ValueError, match=r"equally many trials \(gru 1, lstm 2\), at the same lags and seeds"):
         choose(runs, ["lr"])
-    with pytest.raises(ValueError, match="in lags and seeds"):
+    with pytest.raises(ValueError, match="at the same lags and seeds"):
         choose([trial("lstm", 0.5, lr=0.1, seed=0), trial("lstm", 0.5, lr=0.2, seed=1)], ["lr"])
     with pytest.raises(ValueError, match="lstm at lag 100, seed 0 has not finished"):
         choose([trial("lstm", None, lr=0.1)], ["lr"])
@@ -145,7 +145,7 @@ def test_a_tuning_from_end_to_end(drawn: list[str], tmp_path: Path):
 def test_nothing_is_written_where_a_trial_failed(tmp_path: Path):
     code, said = train(tmp_path, *TUNE, *HERE, "model=lstm", "lr=0.01,0.02", "seed=0", "model.dropout=0,0.5")
     assert code == 1
-    assert "differ in nothing of tune.over=['lr']: all that is tuned must stand there" in said
+    assert "differ in no setting of tune.over=['lr']: list all swept settings there" in said
     code, said = train(tmp_path, *TUNE, *HERE, "model=lstm", "lr=0.01", "seed=0", "lag=5,1")  # copy wants 2
     assert code == 1
     assert "nothing is tuned: not all trials finished" in said
@@ -156,8 +156,11 @@ def test_nothing_is_written_where_a_trial_failed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("eval.sequences=16",), "a tuning draws no test data: leave eval.sequences at 0"),
-        (("tune.over=[lr,model.nonsense]",), "tune.over: model=lstm has no setting model.nonsense"),
+        (("eval.sequences=16",), "tuning must not use test data: set eval.sequences=0"),
+        (
+            ("tune.over=[lr,model.nonsense]",),
+            "tune.over: model=lstm has no setting model.nonsense; take it out of tune.over, or leave out this model",
+        ),
         (("tune.over=lr",), "tune.over must be a list of settings, such as [lr,model.init], got lr"),
         (("tune.over=[]",), "tune.over must be a list of settings, such as [lr,model.init], got []"),
         (("tune.to=file/tuned",), "file/tuned cannot be made (Not a directory); tune.to=FOLDER writes elsewhere"),
@@ -182,7 +185,10 @@ def test_a_tuning_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.M
     assert "tuned" not in said.replace("mine/tuned", "")
     assert list((tmp_path / "mine" / "tuned").iterdir()) == []
     code, said = train(tmp_path, "resume=sweep")
-    assert (code, "tune.to says where files go; give it again, beside resume=sweep" in said) == (1, True)
+    assert (code, "tune.to decides where files are written; give it again, together with resume=sweep" in said) == (
+        1,
+        True,
+    )
     code, said = train(tmp_path, "resume=sweep", "tune.to=mine/tuned")
     assert code == 0, said
     assert "resume" not in OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").how.lstm.command
@@ -215,11 +221,11 @@ def test_optuna_chooses_by_the_same_score(tmp_path: Path):
     of_optuna = ("experiment=tune_optuna", *TUNE[1:])
     code, said = train(tmp_path, *of_optuna, "model=lstm,rnn", *options)
     assert code == 1
-    assert "longlag: model=lstm,rnn: this sweeper would tune that, too; give a single value\n" in said
+    assert "longlag: model=lstm,rnn: this sweeper would tune this setting, too; give it a single value\n" in said
     for model in ("lstm", "rnn"):
         code, said = train(tmp_path, *of_optuna, f"model={model}", f"hydra.sweep.dir={model}", *options)
         assert code == 0, said
-        assert said.count("tuned on copy") == 1  # after the last trial
+        assert said.count("tuning on copy") == 1  # after the last trial
     how = OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").how
     assert {model: (one.trials, len(one.scores)) for model, one in how.items()} == {"lstm": (3, 3), "rnn": (3, 3)}
     found = [records.read(path.parent) for path in (tmp_path / "rnn").glob("*/record.json")]

@@ -183,7 +183,9 @@ def test_fractions_that_are_refused(write, split):
 
 @pytest.mark.parametrize("name", ["nowhere.txt", "King James", "", "a\0b", "/etc/passwd/x"])
 def test_a_name_that_is_no_file(name):
-    with pytest.raises(ValueError, match=f"must be kjv, shakespeare or the path of a UTF-8 text file; no file {name}$"):
+    with pytest.raises(
+        ValueError, match=f"must be kjv, shakespeare or the path of a UTF-8 text file; there is no file {name}$"
+    ):
         load(name, HALVES)
 
 
@@ -192,13 +194,13 @@ def test_a_name_that_is_no_file(name):
     [
         (b"", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        (b"abc\xff\xfe", "is no UTF-8 text: byte 3 is 0xff"),
-        (b"\xef\xbb\xbfab\xff", "is no UTF-8 text: byte 5 is 0xff"),
+        (b"abc\xff\xfe", "is not a UTF-8 text: byte 3 is 0xff"),
+        (b"\xef\xbb\xbfab\xff", "is not a UTF-8 text: byte 5 is 0xff"),
         ((UNKNOWN * 9).encode(), "is empty"),
-        (b"caf\xe9 au lait", "is no UTF-8 text: byte 3 is 0xe9"),
-        ("abc".encode("utf-16"), "is no UTF-8 text: byte 0 is 0x"),
-        (b"abc\xe2\x82", "is no UTF-8 text: byte 3 is 0xe2"),
-        (b"abc\0def", "is no text: byte 3 is NUL; if it is UTF-16, convert it to UTF-8$"),
+        (b"caf\xe9 au lait", "is not a UTF-8 text: byte 3 is 0xe9"),
+        ("abc".encode("utf-16"), "is not a UTF-8 text: byte 0 is 0x"),
+        (b"abc\xe2\x82", "is not a UTF-8 text: byte 3 is 0xe2"),
+        (b"abc\0def", "is not a text: byte 3 is NUL; if it is UTF-16, convert it to UTF-8$"),
         ("plain".encode("utf-16-le"), "byte 1 is NUL"),  # which is UTF-8, too
     ],
 )
@@ -306,7 +308,7 @@ def test_a_broken_copy_is_fetched_again(server: Server, tmp_path: Path):
 
 def test_another_file_is_refused_with_both_hashes(server: Server, tmp_path: Path):
     server.body = CONTENT[:-1] + b"?"
-    with pytest.raises(ValueError, match="is not the file it was") as refusal:
+    with pytest.raises(ValueError, match="is not the expected file") as refusal:
         download(server.url, digest(CONTENT), tmp_path)
     for named in (server.url, digest(CONTENT), digest(server.body)):
         assert named in str(refusal.value)

@@ -99,7 +99,7 @@ def test_the_largest_lag(make, facts):
     assert largest.length == len(task.corpus.parts["test"]) == task.corpus.shortest
     for split in ("train", "val", "test"):
         assert largest.part(split).batch(50, np.random.default_rng(0)).inputs.shape == (50, largest.length)
-    with pytest.raises(ValueError, match=f"of 325 characters, has no window for a lag of {task.max_lag + 1}$"):
+    with pytest.raises(ValueError, match=f"of 325 characters, is too short for a lag of {task.max_lag + 1}$"):
         task.at_lag(task.max_lag + 1)
 
 

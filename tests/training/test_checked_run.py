@@ -79,7 +79,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tuple", "longlag: the core Tuple: forward gave a tuple of 2; "),
         (
             "noinputsize",
-            "longlag: mycell.NoInputSize: .*input_size.*; the contract asks for a constructor that takes input_size, ",
+            "longlag: mycell.NoInputSize: .*input_size.*; the constructor of a core must take input_size, ",
         ),
         ("bounded", r"longlag: the core Bounded: forward raised RuntimeError: no room, .* = \(8, 13, \d+\); "),
     ],

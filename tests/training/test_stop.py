@@ -115,7 +115,7 @@ def test_without_a_checkpoint_it_says_that_it_begins_again(whole, signal_at, tmp
     assert (code, said.splitlines()[-1]) == (130, f"longlag: stopped at step 2 of 12; {again}")
     code, said = train(tmp_path, "resume=run")
     assert code == 0
-    assert "run has no checkpoint: it begins again at step 0" in said
+    assert "run has no checkpoint: the run begins again at step 0" in said
     assert_same(tmp_path / "run", whole("synthetic"))
 
 

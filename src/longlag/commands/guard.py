@@ -50,7 +50,7 @@ class Checked(ConfigLoaderImpl):
     ) -> DictConfig:
         """Compose as Hydra does. Raises ValueError if the configuration would make Hydra create what it must not."""
         if any("hydra.searchpath" in word and "pkg:" in word for word in overrides):
-            raise ValueError("hydra.searchpath: configuration is looked for in folders (file://…), not in packages")
+            raise ValueError("hydra.searchpath: it may name folders (file://…), but no packages")
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check(cfg.hydra)
         if not self._of_sweep:
@@ -89,13 +89,13 @@ def guarding() -> Iterator[None]:
 def check(hydra: DictConfig) -> None:
     """Raise ValueError, with a message of one line, if Hydra's settings would create objects or set the environment."""
     if hydra.callbacks:
-        raise ValueError("hydra.callbacks: a configuration may not have any: they run code")
+        raise ValueError("hydra.callbacks: callbacks are not allowed, because they run code; remove them")
     environment: Any = OmegaConf.to_container(hydra.job.env_set, resolve=False)
     for name, value in environment.items():
         if os.environ.get(name) != value:  # equal where `env_copy` names it: Hydra copied the value
             raise ValueError(f"hydra.job.env_set.{name}: set environment variables in the shell")
     if "/" in str(hydra.job.name):
-        raise ValueError("hydra.job.name: it names a file, so it must not have a /")
+        raise ValueError("hydra.job.name: it names a file, so it must not contain a /")
     for name in ("launcher", "sweeper"):
         _check_plugin(OmegaConf.to_container(hydra[name], resolve=True), f"hydra.{name}")
     for name in ("job_logging", "hydra_logging"):
@@ -105,7 +105,7 @@ def check(hydra: DictConfig) -> None:
 def _check_plugin(settings: Any, name: str) -> None:
     """Raise ValueError if it is not an installed plugin, or if Hydra would create objects from its settings."""
     if not str((settings or {}).get("_target_")).startswith(PLUGINS):
-        raise ValueError(f"{name}._target_: it must be an installed plugin of Hydra's")
+        raise ValueError(f"{name}._target_: it must name an installed plugin of Hydra")
     for key, value in _every(settings):
         # Optuna's own samplers are allowed
         if key == ("sampler", "_target_") and SAMPLER.fullmatch(str(value)):
@@ -113,7 +113,9 @@ def _check_plugin(settings: Any, name: str) -> None:
         # Optuna's sweeper would call the function that custom_search_space names
         makes = key[-1] == "custom_search_space" and value is not None
         if makes or (str(key[-1]).startswith("_") and key != ("_target_",)):
-            raise ValueError(f"{name}.{'.'.join(map(str, key))}: nothing is made of Hydra's settings")
+            raise ValueError(
+                f"{name}.{'.'.join(map(str, key))}: remove this key; Hydra's settings must not create objects"
+            )
 
 
 def _check_logging(settings: Any, name: str) -> None:
@@ -126,7 +128,7 @@ def _check_logging(settings: Any, name: str) -> None:
         if value == FORMATTER and key[-1] == "()":
             continue
         if not {"()", "."}.isdisjoint(map(str, key)) or (key[-1] == "class" and value not in HANDLERS):
-            raise ValueError(f"{where}: log to {' or '.join(HANDLERS)}")
+            raise ValueError(f"{where}: the only log handlers allowed are {' and '.join(HANDLERS)}")
         if key[-1] == "filename" and value != LOG_FILE:
             raise ValueError(f"{where}: the file of a log must be {LOG_FILE}")
         if isinstance(value, str) and ("://" in value or "${" in value) and value not in (*STREAMS, LOG_FILE):

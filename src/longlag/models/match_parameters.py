@@ -39,7 +39,10 @@ def matched(make: Callable[..., nn.Module], knobs: Mapping[str, Any], parameters
         if not _close(nearest, parameters) and FINE in knobs:
             found, nearest = _solve(make, found, FINE, parameters)
     if not _close(nearest, parameters):
-        raise ValueError(f"budget.parameters={parameters}: the closest this model comes is {nearest} ({_words(found)})")
+        raise ValueError(
+            f"budget.parameters={parameters}: no width of this model comes within 2%; "
+            f"the nearest number is {nearest} ({_words(found)})"
+        )
     return found
 
 

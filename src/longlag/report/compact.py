@@ -29,7 +29,7 @@ def keep_all(source: Path, target: Path) -> int:
     """
     here, there = source.resolve(), target.resolve()
     if here.is_relative_to(there) or there.is_relative_to(here):
-        raise ValueError(f"{target} and {source} lie in each other: keep the records in a folder apart")
+        raise ValueError(f"{target} and {source}: one of these folders lies in the other; choose a separate folder")
     copies = {there / Path(str(run["folder"])).resolve().relative_to(here): run for run in found(source)}
     for folder, run in copies.items():  # check all of them before the first one is written
         _refuse_another(run, folder)
@@ -41,7 +41,7 @@ def keep_all(source: Path, target: Path) -> int:
 def _refuse_another(run: Record, folder: Path) -> None:
     """Raise FileExistsError if the folder holds the record of another run."""
     if (folder / FILE).exists() and read(folder)["config_hash"] != run["config_hash"]:
-        raise FileExistsError(f"{shown(folder)} keeps another run already; choose another folder")
+        raise FileExistsError(f"{shown(folder)} holds another run already; choose another folder")
 
 
 def keep(record: Record, folder: Path) -> None:

@@ -56,7 +56,7 @@ def gates(record: Record, layers: Sequence[Layer]) -> Figure:
                 axes.axvline(step, color="#0072B2", linewidth=0.5, linestyle=":")
         ticks = _apart(layer.landmarks, len(layer.values[rows[0]]))
         grid[-1, column].set_xticks(list(ticks), [f"{label}\n{step}" for step, label in ticks.items()])
-        grid[-1, column].set_xlabel("step: what is shown, ? where it is asked")
+        grid[-1, column].set_xlabel("step: symbol shown, ? where the network is asked")
         if len(layers) > 1:
             grid[0, column].set_title(f"layer {column}", fontsize=9)
     name = f"gates of {record['model']} on {record['task']}, lag {record['lag']}, seed {record['seed']}"

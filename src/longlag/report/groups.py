@@ -74,7 +74,7 @@ def _once(found: dict[Path, Record]) -> list[Record]:
     for path, record in found.items():
         run = record["config_hash"], record["model"], record["task"]
         if run in kept:
-            log.warning("%s repeats another run; one of them counts", shown(path))
+            log.warning("%s has the same run as another folder; only one of them counts", shown(path))
         if run not in kept or record["status"] == "finished":
             kept[run] = record
     return list(kept.values())

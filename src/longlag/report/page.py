@@ -72,18 +72,18 @@ def _warnings(every: Sequence[Group]) -> Iterator[str]:
     """Warnings about too few seeds, runs that did not finish and unequal budgets."""
     finished = [group for group in every if group.finished]
     if not finished:
-        yield _warning("None of these runs finished: there is nothing to draw. Their errors stand below.")
+        yield _warning("None of these runs finished, so there is nothing to draw. Their errors are listed below.")
         return
     few = [group for group in finished if len(group.finished) < ENOUGH_SEEDS]
     if few:
         fewest = min(len(group.finished) for group in few)
         yield _warning(
-            f"{len(few)} of {len(finished)} groups have fewer than {ENOUGH_SEEDS} seeds, the least {fewest}: their "
-            "intervals are rough, and no test of one model against another is made of them."
+            f"{len(few)} of {len(finished)} groups have fewer than {ENOUGH_SEEDS} seeds (at least one has {fewest}): "
+            "their intervals are rough, and this page makes no statistical test of one model against another."
         )
     lost = sum(len(group.runs) - len(group.finished) for group in every)
     if lost:
-        yield _warning(f"{lost} runs did not finish. They are in no figure; they are listed below.")
+        yield _warning(f"{lost} runs did not finish. They are in no chart; they are listed below.")
     for task in sorted({group.task for group in finished}):
         yield from _unequal([run for group in finished if group.task == task for run in group.finished], task)
 
@@ -92,14 +92,17 @@ def _unequal(runs: Sequence[Record], task: str) -> Iterator[str]:
     """Warnings if the runs of one task differ in parameters, in tuning or in training sequences."""
     sizes = sorted({run["cost"]["parameters"] for run in runs})
     if sizes[-1] > 1.1 * sizes[0]:  # matching parameters by the width leaves small differences
-        yield _warning(f"{task}: the models differ in size, from {sizes[0]:,} to {sizes[-1]:,} parameters.")
+        yield _warning(f"{task}: the models differ in their parameters, from {sizes[0]:,} to {sizes[-1]:,}.")
     budgets = sorted({run["config"]["max_steps"] * run["config"]["batch_size"] for run in runs})
     # The models that have a run with tuned settings, and all models.
     tuned, every = ({run["model"] for run in runs if run["config"].get("tuned") or some} for some in (False, True))
     if tuned and tuned < every:
-        yield _warning(f"{task}: tuned was {', '.join(sorted(tuned))}; not {', '.join(sorted(every - tuned))}.")
+        yield _warning(
+            f"{task}: these models were tuned: {', '.join(sorted(tuned))}; "
+            f"these were not: {', '.join(sorted(every - tuned))}."
+        )
     if len(budgets) > 1:
-        yield _warning(f"{task}: the budgets differ, from {budgets[0]:,} to {budgets[-1]:,} sequences.")
+        yield _warning(f"{task}: the budgets differ, from {budgets[0]:,} to {budgets[-1]:,} training sequences.")
 
 
 def _warning(words: str) -> str:
@@ -134,13 +137,13 @@ def _in_a_sentence(ours: Sequence[Group]) -> str:
     """The test accuracy of each model at the largest lag, in one sentence."""
     tested = table.with_test(ours)
     if not tested:
-        return "<p>These runs were not tested: they drew no test data.</p>"
+        return "<p>These runs were not tested (eval.sequences=0).</p>"
     lag = max(group.lag for group in tested)
     shown = [group for group in tested if group.lag == lag]
     scores = [(group.name, mean(run["test"]["accuracy"] for run in group.finished)) for group in shown]
     chance = shown[0].finished[0]["test"]["chance"]
     said = ", ".join(f"{name} {score.value:.2f}{_interval(score)}" for name, score in scores)
-    return f"<p>Accuracy at lag {lag} (chance {chance:.3f}): {escape(said)}.</p>"
+    return f"<p>Test accuracy at lag {lag} (chance {chance:.3f}): {escape(said)}.</p>"
 
 
 def _interval(score: Estimate) -> str:
@@ -190,7 +193,7 @@ def _examples(ours: Sequence[Group]) -> str:
 
 
 def _gates(run: Record) -> str:
-    """The picture that `scripts/gates.py` wrote to the folder of the run, or an empty string without one."""
+    """The picture that `longlag gates` wrote to the folder of the run, or an empty string without one."""
     if "folder" not in run:
         return ""
     path = Path(run["folder"]) / gates.PICTURE

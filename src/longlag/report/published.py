@@ -51,7 +51,10 @@ class Published(NamedTuple):
         given = dict(settings or {})
         if given.keys() != set(cls._fields):
             wrong = sorted(given.keys() ^ set(cls._fields))
-            raise ValueError(f"published must have {', '.join(cls._fields)}: see {', '.join(map(str, wrong))}")
+            raise ValueError(
+                f"published must have exactly the keys {', '.join(cls._fields)}; "
+                f"missing or unknown: {', '.join(map(str, wrong))}"
+            )
         stated = cls(**given)
         for problem in stated._problems():
             raise ValueError(f"published.{problem}")
@@ -60,7 +63,7 @@ class Published(NamedTuple):
     def _problems(self) -> Iterable[str]:
         for name in ("source", "figure", "protocol"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
-                yield f"{name} must be words, got {getattr(self, name)}"
+                yield f"{name} must be a text, got {getattr(self, name)}"
         for name, low in (("value", 0), ("tolerance", 1), ("minutes", 0)):
             number = getattr(self, name)
             if not isinstance(number, int | float) or isinstance(number, bool) or not low < number < math.inf:
@@ -70,7 +73,7 @@ class Published(NamedTuple):
         if self.size not in SIZES:
             yield f"size must be small or large, got {self.size}"
         if self.reason is not None and (not isinstance(self.reason, str) or not self.reason.strip()):
-            yield f"reason must be words or null, got {self.reason}"
+            yield f"reason must be a text or null, got {self.reason}"
 
     @property
     def low(self) -> float:
@@ -197,7 +200,7 @@ def _at(record: Record, figure: str) -> float | None:
     found: Any = record
     for name in figure.split("."):
         if not isinstance(found, dict) or name not in found:
-            raise ValueError(f"published.figure={figure}: a record of {record['task']} has no such figure")
+            raise ValueError(f"published.figure={figure}: a record of {record['task']} has no such key")
         found = found[name]
     value: float | None = found
     return value

@@ -111,7 +111,7 @@ def by_lag(runs: Sequence[Record]) -> str:
     """
     finished = with_test(groups(runs))
     if len({group.task for group in finished}) != 1:
-        raise ValueError("a table by lag is of the finished runs of one task")
+        raise ValueError("a table by lag needs tested runs of exactly one task")
     lags = sorted({group.lag for group in finished})
     rows = []
     for name in dict.fromkeys(group.name for group in finished):

@@ -103,7 +103,10 @@ class Submitit(Sweep):
         """The settings of a run's job. Raises ValueError if `trainer.devices` is not a number."""
         found: Any = OmegaConf.to_container(run.config.hydra.launcher, resolve=True)
         if not isinstance(run.settings.trainer.devices, int):
-            raise ValueError(f"trainer.devices={run.settings.trainer.devices}: a cluster needs to know how many")
+            raise ValueError(
+                f"trainer.devices={run.settings.trainer.devices}: on a cluster, give the number of devices, "
+                "such as trainer.devices=1"
+            )
         if run.settings.trainer.accelerator == "cpu":
             found["gpus_per_node"] = None
         return {name: value for name, value in found.items() if name not in ("_target_", "at_once")}

@@ -148,7 +148,10 @@ def in_words(found: dict[str, Any]) -> str:
     low, high = found["low"], found["high"]
     said = [f"every trial solved its lag up to {low}"] if low else []
     said += [f"none from {high} on"] if high else []
-    why = {"max_lag": ["max_lag was reached"], "seconds": ["beyond it time ran out before the sequences"]}
+    why = {
+        "max_lag": ["max_lag was reached"],
+        "seconds": ["at the next lag, the budget of seconds ended before that of sequences"],
+    }
     return f"{least(found)} ({'; '.join(said + why.get(found['censored_by'], []))})"
 
 

@@ -100,7 +100,9 @@ class Horizon(Sweeper):
             now = self._trials.compose(words, begun)
             self._trials.check(now)
             if any(run.settings.task.get("solved_at") is None for run in now):
-                raise ValueError("nothing counts as solved here: set task.solved_at to the accuracy that shall")
+                raise ValueError(
+                    "no run can count as solved: set task.solved_at to a validation accuracy, such as 0.99"
+                )
             if not begun:
                 folder = shown(Path(self._config.hydra.sweep.dir).absolute())
                 log.info("searching; a search that is stopped goes on with resume=%s", folder)
@@ -124,7 +126,9 @@ class Horizon(Sweeper):
         overrides = OverridesParser.create(self._context.config_loader).parse_overrides(arguments)
         for override in overrides:
             if override.key_or_group in SEARCHED:
-                raise ValueError(f"{override.input_line}: lag and seed are searched; give max_lag, first_lag, seeds")
+                raise ValueError(
+                    f"{override.input_line}: the search chooses lag and seed itself; give first_lag, max_lag or seeds"
+                )
         (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         return [list(words) for words in batch]
 
@@ -133,7 +137,9 @@ def show(found: Sequence[dict[str, Any]], folder: Path) -> None:
     """Print a table if there are several searches, and a line for each."""
     console = wide_console()
     if len(found) > 1:
-        table = Table("model", "task", "memory horizon", "every trial solved up to", "none solved from", "trials", "s")
+        table = Table(
+            "model", "task", "memory horizon", "every trial solved up to", "none solved from", "trials", "seconds"
+        )
         for name, one in zip(names(found), found, strict=True):
             table.add_row(name, one["task"], *entries(one))
         console.print(table)

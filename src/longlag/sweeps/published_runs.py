@@ -73,7 +73,7 @@ def begun(folder: Path) -> list[str]:
     asked = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
     names = [name for words in asked for name in words.split(",")]
     if not names or any(not name.startswith(f"{GROUP}/") for name in names):
-        raise ValueError(f"{folder} holds a sweep of something else than published figures")
+        raise ValueError(f"{folder} holds a sweep of other experiments; give a folder that `longlag verify` made")
     return [name.removeprefix(f"{GROUP}/") for name in names]
 
 

@@ -17,16 +17,16 @@ from longlag.records.identity import flattened
 log = logging.getLogger(__name__)
 
 HEAD = """\
-# Settings for task={task}, chosen from as many trials for each model by validation accuracy alone: docs/protocol.md.
-# `tuned={task}` applies them, and experiment=gap asks for it; the command line goes first.
-# Written by experiment=tune: a model that is tuned again is replaced, the others stay.
+# The settings that tuning chose for each model on task={task}, by validation accuracy alone. See docs/protocol.md.
+# tuned={task} applies them, and experiment=gap does so by default. The command line takes precedence.
+# experiment=tune writes this file. If a model is tuned again, its entry is replaced, and the others stay.
 """
 HOW = {  # the keys under `how`, which say how a model was tuned, with the comment that the file has for each
-    "trials": "runs: each setting below at each of these lags and seeds",
-    "lags": "trained and validated at",
-    "seeds": "of the weights and the data",
-    "command": "that tuned it",
-    "scores": "best first: mean validation accuracy over the steps of the budget, of all runs and of each",
+    "trials": "number of runs: one for each of the settings under scores, at each lag and seed",
+    "lags": "lags that the runs were trained and validated at",
+    "seeds": "seeds of the initial weights and of the data",
+    "command": "command that tuned this model",
+    "scores": "best first; runs: each run's tuning score (mean validation accuracy over the budget); score: their mean",
 }
 Settings = dict[str, Any]  # values by the dotted name of the setting
 
@@ -60,7 +60,7 @@ def shortcoming(cfg: DictConfig, choices: Mapping[str, Any], given: Iterable[str
     if found is None and f"tuned={name}" in [word.lstrip("+") for word in given]:
         raise ValueError(f"tuned={name}: there is no conf/tuned/{name}.yaml; experiment=tune task={name} writes one")
     if OmegaConf.is_dict(found) and found.get("models") and not _of_model(cfg, choices):
-        return f"tuned={name} says nothing of model={choices['model']}: it keeps its own settings"
+        return f"tuned={name} has no settings for model={choices['model']}: the model keeps its own"
     return None
 
 
@@ -99,13 +99,18 @@ def write(task: str, chosen: Mapping[str, Settings], how: Mapping[str, dict[str,
         PermissionError: if the folder is not writable.
     """
     if not re.fullmatch(r"\w[\w-]*", task):
-        raise ValueError(f"task {task!a}: what was tuned is kept under the name of a task")
+        raise ValueError(
+            f"task {task!a}: a file cannot have this name; use only letters, digits, _ and - in the name of a task"
+        )
     path = writable(folder) / f"{task}.yaml"
     models, tried = _standing(path)
     models, tried = {**models, **chosen}, {**tried, **how}
     _warn_of_unequal(tried)
-    lines = [f"task: {_dumped(task)}  # that the models were tuned on", "models:"]
-    lines += [f"  {_dumped(model)}: {_dumped(models[model])}  # chosen" for model in sorted(models)]
+    lines = [f"task: {_dumped(task)}  # the task that the models were tuned on", "models:"]
+    lines += [
+        f"  {_dumped(model)}: {_dumped(models[model])}  # the settings with the best tuning score"
+        for model in sorted(models)
+    ]
     lines += ["how:", *(line for model in sorted(tried) for line in _told(model, tried[model]))]
     write_text(path, HEAD.format(task=task) + "\n".join(lines) + "\n")
     return path
@@ -131,7 +136,7 @@ def _standing(path: Path) -> tuple[dict[str, Settings], dict[str, dict[str, Any]
         return dict(there["models"]), how
     except Exception as error:  # a broken file can raise almost any error
         raise ValueError(
-            f"{path} is not what a tuning writes: move it away, or write elsewhere with tune.to"
+            f"{path} is not a file that experiment=tune writes: move it away, or write elsewhere with tune.to=FOLDER"
         ) from error
 
 

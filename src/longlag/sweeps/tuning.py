@@ -87,19 +87,24 @@ def check(trials: Sequence[tuple[Mapping[str, Any], DictConfig]], sweep: DictCon
     seen = set()
     for choices, cfg in trials:
         if cfg.eval.sequences != 0:
-            raise ValueError("a tuning draws no test data: leave eval.sequences at 0")
+            raise ValueError("tuning must not use test data: set eval.sequences=0")
         over = _over(cfg)
         for name in over:
             if OmegaConf.select(cfg, name, default="???") == "???":
-                raise ValueError(f"tune.over: model={choices['model']} has no setting {name}")
+                raise ValueError(
+                    f"tune.over: model={choices['model']} has no setting {name}; "
+                    "take it out of tune.over, or leave out this model"
+                )
         trial = json.dumps([*(choices[name] for name in ("task", "model")), cfg.lag, cfg.seed, _values(cfg, over)])
         if trial in seen:
-            raise ValueError(f"trials differ in nothing of tune.over={over}: all that is tuned must stand there")
+            raise ValueError(f"two trials differ in no setting of tune.over={over}: list all swept settings there")
         seen.add(trial)
     if "n_trials" in sweep.sweeper:
         for override in OverridesParser.create().parse_overrides(list(sweep.overrides.task)):
             if override.key_or_group in AXES and override.is_sweep_override():
-                raise ValueError(f"{override.input_line}: this sweeper would tune that, too; give a single value")
+                raise ValueError(
+                    f"{override.input_line}: this sweeper would tune this setting, too; give it a single value"
+                )
     tuned_settings.writable(_folder(trials[0][1]))
 
 
@@ -151,7 +156,9 @@ def choose(runs: Sequence[Record], over: Sequence[str]) -> dict[str, Tuning]:
     where = {frozenset(at) for tried in scores.values() for at in tried.values()}
     if len(set(trials.values())) > 1 or len(where) > 1:
         counts = ", ".join(f"{model} {number}" for model, number in trials.items())
-        raise ValueError(f"the trials are not equal, in number ({counts}) or in lags and seeds: nothing is tuned")
+        raise ValueError(
+            f"nothing is tuned: all models must have equally many trials ({counts}), at the same lags and seeds"
+        )
     return {model: _tuning(scores[model], over, trials[model]) for model in scores}
 
 
@@ -167,8 +174,8 @@ def _tuning(scores: Scores, over: Sequence[str], trials: int) -> Tuning:
 def _table(found: Mapping[str, Tuning], task: str) -> Table:
     """All settings tried for each model, with their tuning scores."""
     over = next(iter(found.values())).tried[0].settings
-    title = f"tuned on {task}, by validation alone"
-    rows = Table("model", *over, "score", "runs", "", title=title, title_justify="left")
+    title = f"tuning on {task}, by validation accuracy alone"
+    rows = Table("model", *over, "tuning score", "runs", "", title=title, title_justify="left")
     for model, tuning in found.items():
         for place, one in enumerate(tuning.tried):
             told = [model, *map(str, one.settings.values()), f"{one.score:.3f}", str(len(one.runs))]

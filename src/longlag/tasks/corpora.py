@@ -135,7 +135,7 @@ def download(url: str, sha256: str, folder: Path) -> Path:
     try:
         return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=sha256, path=folder, downloader=http))
     except ValueError as error:
-        raise ValueError(f"{url} is not the file it was: {error}") from error
+        raise ValueError(f"{url} is not the expected file: {error}") from error
     except OSError as error:  # includes the exceptions of requests
         why = _innermost(error)
         raise ValueError(f"{url} cannot be downloaded ({why}); try again, or give the path of a local file") from error
@@ -156,7 +156,7 @@ def _local(name: str) -> bytes:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
-        raise ValueError(f"{wanted}; no file {name}") from None
+        raise ValueError(f"{wanted}; there is no file {name}") from None
     for is_one, kind in KINDS.items():
         if is_one(found.st_mode):
             raise ValueError(f"{wanted}; {name} is {kind}")
@@ -171,11 +171,12 @@ def _decoded(content: bytes, name: str) -> str:
         text = content.decode("utf-8").removeprefix("\N{BYTE ORDER MARK}")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"corpus {name} is no UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}"
+            f"corpus {name} is not a UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}; "
+            "convert it to UTF-8"
         ) from error
     if "\0" in text:
         where = content.index(b"\0")
-        raise ValueError(f"corpus {name} is no text: byte {where} is NUL; if it is UTF-16, convert it to UTF-8")
+        raise ValueError(f"corpus {name} is not a text: byte {where} is NUL; if it is UTF-16, convert it to UTF-8")
     return text
 
 

@@ -87,7 +87,7 @@ class TextFact(Task):
             raise ValueError(f"task text_fact: lag must be at least {self.min_lag} for facts={self.facts}, got {lag}")
         if lag > self.max_lag:
             part = f"the shortest part of corpus {self.corpus.name}, of {self.corpus.shortest} characters"
-            raise ValueError(f"task text_fact: {part}, has no window for a lag of {lag}")
+            raise ValueError(f"task text_fact: {part}, is too short for a lag of {lag}")
         self.lag, self.length = lag, self.last_digit + lag + 1
 
     def at_lag(self, lag: int) -> Self:

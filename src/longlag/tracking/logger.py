@@ -124,7 +124,7 @@ def _logger(name: str, node: DictConfig, folder: Path, record: Record) -> Logger
         given = {"name": named["name"], "id": wandb_runs.run_id(folder, record), "run_config": named["config"]}
         tracked = build(node, LOGGER, **given)
         if not isinstance(tracked, Wandb):
-            raise ValueError(f"logger.wandb must be {Wandb.__module__}.Wandb")
+            raise ValueError(f"logger.wandb._target_ must be {Wandb.__module__}.Wandb")
         return tracked
     logger: Logger = build(node, LOGGER, save_dir=str(folder))
     where = Path(logger.log_dir or logger.save_dir or folder)

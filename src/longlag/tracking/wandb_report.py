@@ -19,9 +19,10 @@ from longlag.tracking.wandb_sweep import log_sweep
 SETTINGS = {"tags": [], "dir": "outputs", "mode": "online", "timeout": 60}
 PROTOCOL = (
     "All models of a seed see the same sequences. A run is solved when its validation accuracy reaches the task's "
-    "threshold at two consecutive validations; stopping and the choice of weights look at validation alone, test "
+    "threshold at two consecutive validations. Stopping and the choice of weights use validation data alone; test "
     "sequences are drawn after training. Accuracy is over the scored steps only. The gradient over distance is the "
-    "norm of the gradient of the loss at one scored step by what the core was given so many steps earlier."
+    "norm of the gradient of the loss at one scored step with respect to the input of the core so many steps "
+    "earlier."
 )
 
 
@@ -29,7 +30,7 @@ def target(where: str) -> tuple[str, str]:
     """The entity and the project that ENTITY/PROJECT names. Raises ValueError if `where` has another form."""
     entity, _, project = where.partition("/")
     if not (entity and project) or "/" in project:
-        raise ValueError(f"--wandb wants ENTITY/PROJECT, got {where}")
+        raise ValueError(f"--wandb must be ENTITY/PROJECT, got {where}")
     return entity, project
 
 

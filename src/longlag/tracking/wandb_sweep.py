@@ -48,7 +48,7 @@ def log_sweep(records: Sequence[Record], sweep: str, settings: dict[str, Any]) -
                 runs = shown(Path(run.dir).parents[1]) / "offline-run-*"
                 log.info("W&B is offline. To send the sweep later: wandb sync %s", runs)
     except Exception as error:  # any error of W&B: the records hold every result
-        log.warning("W&B: %s; scripts/table.py shows the sweep without it", first_line(error))
+        log.warning("W&B: %s; `longlag table` shows the sweep without it", first_line(error))
 
 
 def _start(settings: dict[str, Any], group: str, job_type: str, name: str) -> Any:

@@ -30,7 +30,9 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
     """The Lightning Trainer that `trainer` describes. Raises ValueError if its settings do not fit this machine."""
     found = accelerator(cfg.trainer.accelerator)
     if found == "cpu" and OmegaConf.is_list(cfg.trainer.devices):
-        raise ValueError(f"trainer.devices={cfg.trainer.devices}: CPU devices have no numbers; say how many")
+        raise ValueError(
+            f"trainer.devices={cfg.trainer.devices}: the devices of a CPU have no numbers; give how many to use"
+        )
     try:
         with quietly():
             trainer: pl.Trainer = build(

@@ -32,7 +32,7 @@ GRADIENT_STEPS = 64  # maximal number of steps over which gradients are compared
 LAST_DIGIT = 4  # change of an input, in machine epsilons, that shows how far rounding errors grow
 GROWTH = 1e4  # allowed difference, as a multiple of the effect of that change
 CAUSAL = (
-    "the contract asks for a causal core: use a causal mask in attention, pad convolutions on the left only, and take "
+    "a core must be causal: use a causal mask in attention, pad convolutions on the left only, and take "
     "no mean, norm or flip over time"
 )
 
@@ -136,8 +136,8 @@ def _refuse_leaks(trial: Trial, pairs: Pairs, outputs: Tensor, changed: Tensor) 
     last = apart.shape[1] - 1
     if by := float(apart[pairs.kept == last].max()):
         raise trial.error(
-            f"one sequence of a batch changes the outputs of others, {trial.mode} (by {by:.1e}); the contract asks "
-            "that each is computed by itself: use LayerNorm in place of BatchNorm, and batch_first=True where a layer "
+            f"one sequence of a batch changes the outputs of others, {trial.mode} (by {by:.1e}); a core must "
+            "compute each sequence by itself: use LayerNorm in place of BatchNorm, and batch_first=True where a layer "
             "of torch would take time first"
         )
     for step, of_pair in zip(pairs.kept.tolist(), apart.tolist(), strict=True):
@@ -152,8 +152,9 @@ def _refuse_memory(trial: Trial, x: Tensor) -> None:
     """Refuse a core that, in evaluation mode, gives other outputs at a second call with the same random numbers."""
     if not trial.training and _apart(trial, *trial.twice(x, alike=True)):
         raise trial.error(
-            "forward gives other outputs for the same inputs at a second call, in evaluation mode; the contract asks "
-            "for a function of them: keep nothing from call to call, and draw random numbers from torch's generator"
+            "forward gives other outputs for the same inputs at a second call, in evaluation mode; the outputs of a "
+            "core must depend on its inputs alone: keep nothing from call to call, and draw random numbers from "
+            "torch's generator"
         )
 
 
@@ -180,14 +181,14 @@ def _check_unroll(trial: Trial, x: Tensor, outputs: Tensor) -> None:
     unrolled = trial.unrolled(x)
     if by := _apart(trial, outputs, unrolled, _rounding(outputs)):
         raise trial.error(
-            f"forward and unroll give different outputs, {trial.mode} (by {by:.1e}); the contract asks for one "
-            "function, or the gradient in the state would be that of another core: let forward end with return "
-            "self.unroll(x)[0]"
+            f"forward and unroll give different outputs, {trial.mode} (by {by:.1e}); a core must compute "
+            "the same function in both, or the gradient of the state would be that of another core: let forward end "
+            "with return self.unroll(x)[0]"
         )
     if by := _apart(trial, outputs, trial.in_pieces(x, _cuts(x)), _rounding(outputs)):
         raise trial.error(
             f"unroll over pieces, each from the state that the piece before ended in, gives different outputs than "
-            f"over the whole, {trial.mode} (by {by:.1e}); the contract asks for a state that holds all that the core "
+            f"over the whole, {trial.mode} (by {by:.1e}); the state of a core must hold all that the core "
             "remembers"
         )
     if trial.training:
@@ -204,8 +205,8 @@ def _check_gradient(trial: Trial, x: Tensor, outputs: Tensor) -> None:
     first = x[:, : min(max(1, told), GRADIENT_STEPS)]
     if by := _apart(trial, *trial.gradients(first, _cuts(first))):
         raise trial.error(
-            f"the gradient through unroll over pieces differs from that through forward (by {by:.1e}); the contract "
-            "asks for one function: do not detach the state"
+            f"the gradient through unroll over pieces differs from that through forward (by {by:.1e}); a core must "
+            "have the same gradient in both: do not detach the state"
         )
 
 

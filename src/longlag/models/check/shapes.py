@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from longlag.files import first_line
 
-ONE_TENSOR = "the contract asks for one tensor (batch, time, hidden_size)"
-UNROLLED = "the contract asks for its outputs and the state, return outputs, state"
+ONE_TENSOR = "the outputs of a core must be one tensor (batch, time, hidden_size)"
+UNROLLED = "it must return its outputs and the state (return outputs, state)"
 
 
 def made(make_core: Callable[..., nn.Module], input_size: int) -> nn.Module:
@@ -21,7 +21,7 @@ def made(make_core: Callable[..., nn.Module], input_size: int) -> nn.Module:
         if "unexpected keyword argument 'input_size'" not in str(error):
             raise
         raise ValueError(
-            f"{first_line(error)}; the contract asks for a constructor that takes input_size, the width of the inputs, "
+            f"{first_line(error)}; the constructor of a core must take input_size, the width of the inputs, "
             "which the task decides: def __init__(self, input_size, ...)"
         ) from error
 
@@ -31,7 +31,7 @@ def hidden_size(core: object) -> int:
     name = type(core).__name__
     if not isinstance(core, nn.Module):
         raise ValueError(
-            f"the core {name}: it is not a torch.nn.Module; the contract asks for one: derive its class from that"
+            f"the core {name}: it is not a torch.nn.Module; a core must be one: derive its class from torch.nn.Module"
         )
     size = getattr(core, "hidden_size", None)
     if isinstance(size, int) and not isinstance(size, bool) and size > 0:
@@ -40,7 +40,7 @@ def hidden_size(core: object) -> int:
         "it has no hidden_size" if size is None else f"its hidden_size is {size!r}, which is not a whole number above 0"
     )
     raise ValueError(
-        f"the core {name}: {given}; the contract asks for the width of its outputs, for the head: set "
+        f"the core {name}: {given}; a core must state the width of its outputs, which the head reads: set "
         "self.hidden_size in its constructor"
     )
 
@@ -61,12 +61,12 @@ def outputs_problem(outputs: Any, x: Tensor, width: int) -> str | None:
     if outputs.shape != asked:
         what, wrap = _shape(tuple(outputs.shape), asked)
         return (
-            f"gave {size(outputs.shape)} for inputs (batch, time, input_size) = {size(x.shape)}: {what}; the contract "
-            f"asks for (batch, time, hidden_size) = {size(asked)}: {wrap}"
+            f"gave {size(outputs.shape)} for inputs (batch, time, input_size) = {size(x.shape)}: {what}; a core must "
+            f"give (batch, time, hidden_size) = {size(asked)}: {wrap}"
         )
     if outputs.dtype != x.dtype:
         return (
-            f"gave {name_of(outputs.dtype)} for inputs in {name_of(x.dtype)}; the contract asks for the dtype of the "
+            f"gave {name_of(outputs.dtype)} for inputs in {name_of(x.dtype)}; a core must keep the dtype of its "
             "inputs: make tensors with x.new_zeros(...) or dtype=x.dtype, or return outputs.to(x.dtype)"
         )
     return None
@@ -78,9 +78,9 @@ def _shape(given: tuple[int, ...], asked: tuple[int, int, int]) -> tuple[str, st
     if given in ((batch, width), (batch, 1, width)):
         return "one step alone", "return the outputs of all steps, torch.stack(outputs, dim=1)"
     if given[:2] == (time, batch):
-        return "time stands first", "give the layer batch_first=True, or return outputs.transpose(0, 1)"
+        return "time comes first", "give the layer batch_first=True, or return outputs.transpose(0, 1)"
     if given == (batch, width, time):
-        return "time stands last", "return outputs.transpose(1, 2)"
+        return "time comes last", "return outputs.transpose(1, 2)"
     if len(given) == 3 and given[:2] == (batch, time):
         return f"the width is {given[2]}", "set self.hidden_size to the width of the outputs"
     if len(given) == 3 and (given[0], given[2]) == (batch, width):
@@ -91,7 +91,7 @@ def _shape(given: tuple[int, ...], asked: tuple[int, int, int]) -> tuple[str, st
 def unroll_problem(unroll: Any, x: Tensor) -> str | None:
     """Say why `unroll` cannot be called with x alone and with x and a state; None if it can."""
     if not callable(unroll):
-        return f"is {_a(unroll)} and not a method; the contract asks for a method or for no such attribute: rename it"
+        return f"is {_a(unroll)} and not a method; a core must use this name for a method only: rename it"
     try:
         signature = inspect.signature(unroll)
     except ValueError:  # compiled code may have no signature
@@ -101,8 +101,8 @@ def unroll_problem(unroll: Any, x: Tensor) -> str | None:
         signature.bind(x, None)
     except TypeError as error:
         return (
-            f"cannot be called as unroll(x) and as unroll(x, state) ({error}); the contract asks for "
-            "def unroll(self, x, state=None), where None is the state that forward begins in"
+            f"cannot be called as unroll(x) and as unroll(x, state) ({error}); a core must define it as "
+            "def unroll(self, x, state=None), where None stands for the state that forward begins in"
         )
     return None
 
@@ -115,12 +115,12 @@ def unrolled_problem(given: Any, batch: int) -> str | None:
     state = given[1]
     parts = [state] if isinstance(state, Tensor) else state
     if not (isinstance(parts, tuple | list) and parts and all(isinstance(part, Tensor) for part in parts)):
-        return f"gave {_a(state)} for the state; {UNROLLED}, the state being one tensor or a tuple of tensors"
+        return f"gave {_a(state)} for the state; {UNROLLED}, where the state is one tensor or a tuple of tensors"
     return next(filter(None, (_part_problem(part, batch) for part in parts)), None)
 
 
 def _part_problem(part: Tensor, batch: int) -> str | None:
-    asked = "the contract asks for (layers, batch, hidden_size) for each part of it"
+    asked = "each part of it must be a tensor (layers, batch, hidden_size)"
     if part.dim() < 3 or part.shape[1] != batch:
         how = "with one layer, give h[None] and begin from state[0]"
         return f"gave a state of {size(part.shape)} for {batch} sequences; {asked}: {how}"

@@ -223,8 +223,8 @@ def able(core: nn.Module, x: Tensor, device: torch.device = CPU) -> Trial:
         trial.outputs(trial.cast(x))  # raises an error with an explanation
     if first:
         log.warning(
-            "the core %s does not run in float64 on the CPU (%s): it is checked in float32 on %s, to %.0e of its "
-            "outputs, and the gradient over distance is not measured",
+            "the core %s does not run in float64 on the CPU (%s): it is checked in float32 on %s, with a relative "
+            "tolerance of %.0e, and the gradient over distance is not measured",
             *(trial.name, _said(first), trial.device.type, trial.tolerance),
         )
     return trial
