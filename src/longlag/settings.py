@@ -149,7 +149,7 @@ OURS = {  # arguments of Lightning's Trainer that cannot be set here, and what t
     "overfit_batches": "set max_steps",
     "fast_dev_run": "set max_steps to a small number",
     "accumulate_grad_batches": "gradients are not accumulated: set batch_size",
-    "gradient_clip_algorithm": "the norm of the gradient is always what is clipped: set trainer.gradient_clip_val",
+    "gradient_clip_algorithm": "the norm of the gradient is clipped: set trainer.gradient_clip_val",
     "logger": "choose one with logger=csv, wandb or none",
     "default_root_dir": "set hydra.run.dir",
     "enable_checkpointing": "set runtime.checkpoint_seconds",

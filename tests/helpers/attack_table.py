@@ -506,7 +506,7 @@ REFUSED = (  # not one word of such a command is heeded
     ("logger.wandb.dir={outside}/made", "decides where files are written"),
     ("logger.wandb={dir: '{outside}/made'}", "decides where files are written"),
     ("+tune={to: '{outside}/made'}", "decides where files are written"),
-    ("seed=[[[", "no override"),
+    ("seed=[[[", "is not an override"),
 )
 TARGETS = {  # refused where they are made
     "model._target_=canary.Core": NO_TARGET,

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         sys.exit(print(USAGE))
     if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
-        raise ValueError(f"which run? {USAGE}")
+        raise ValueError(f"no run folder was given; {USAGE}")
     folder = Path(arguments[0])
     from longlag import load, records
     from longlag.assemble import lags_to_test

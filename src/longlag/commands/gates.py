@@ -18,7 +18,7 @@ def main() -> None:
     """Load the network, replay the sequence, and draw the gates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
-    parser.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="send the picture to the run in this W&B project")
+    parser.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="upload the picture to the run in this W&B project")
     arguments = parser.parse_args()
     folder = arguments.folder
     from longlag import load

@@ -20,10 +20,10 @@ def main() -> None:
     """Read the records, write the report, and print its path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
-    parser.add_argument("--to", metavar="FILE", type=Path, help="the page; by default report.html in the first folder")
-    parser.add_argument("--title", default="longlag report", help="over the page")
+    parser.add_argument("--to", metavar="FILE", type=Path, help="the page; default: report.html in the first folder")
+    parser.add_argument("--title", default="longlag report", help="heading of the page")
     parser.add_argument("--figures", metavar="DIR", type=Path, help="write figures, tables and points to this folder")
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make or update a W&B report there")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="create or update a W&B report in this project")
     arguments = parser.parse_args()
     runs = find(arguments.folders)
     if arguments.wandb:

@@ -27,9 +27,11 @@ def main() -> None:
     """Read the records, print the table, and write the files that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
-    parser.add_argument("--matrix", action="store_true", help="show accuracy by lag trained at and lag tested at, too")
-    parser.add_argument("--rows", metavar="KEYS", help="settings such as model,model.init: set the runs against …")
-    parser.add_argument("--columns", metavar="KEYS", help="… these, such as lag_mode, instead of a row for each group")
+    parser.add_argument("--matrix", action="store_true", help="also show the accuracy by trained lag and tested lag")
+    parser.add_argument(
+        "--rows", metavar="KEYS", help="settings for the rows of a pivot table, such as model,model.init"
+    )
+    parser.add_argument("--columns", metavar="KEYS", help="settings for its columns, such as lag_mode")
     parser.add_argument("--figure", metavar="FILE", help="draw accuracy and gradient over lags (.png, .pdf or .svg)")
     parser.add_argument("--markdown", metavar="FILE", help="write a Markdown table; - is standard output")
     parser.add_argument("--csv", metavar="FILE", help="write comma-separated values; - is standard output")
@@ -53,7 +55,7 @@ def main() -> None:
 
 def _set_against(runs: Sequence[Record], arguments: argparse.Namespace) -> None:
     if not (arguments.rows and arguments.columns):
-        raise ValueError("--rows and --columns go together")
+        raise ValueError("--rows and --columns make a pivot table together; give both")
     made = pivot.pivot(runs, arguments.rows.split(","), arguments.columns.split(","))
     if arguments.markdown == "-":
         sys.stdout.write(pivot.markdown(made))

@@ -70,18 +70,18 @@ def rewritten(text: str, judgements: Sequence[Judgement]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a preset; without names, all small ones")
-    parser.add_argument("--large", action="store_true", help="without names, the large ones too: they take hours")
-    parser.add_argument("--list", action="store_true", help="show what there is, and what it costs; run nothing")
-    parser.add_argument("--kept", action="store_true", help="show the records that are kept; run nothing")
-    parser.add_argument("--resume", metavar="FOLDER", type=Path, help="go on with what was stopped")
-    parser.add_argument("--workers", metavar="N", type=int, help="runs side by side; by default one for each core")
-    parser.add_argument("--to", metavar="FOLDER", type=Path, help="keep the records there and leave docs/ alone")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="preset to run; default: all small ones")
+    parser.add_argument("--large", action="store_true", help="run the large presets, too; they take hours")
+    parser.add_argument("--list", action="store_true", help="list the presets and how long each takes; run nothing")
+    parser.add_argument("--kept", action="store_true", help="judge the stored records; run nothing")
+    parser.add_argument("--resume", metavar="FOLDER", type=Path, help="resume the runs in this folder")
+    parser.add_argument("--workers", metavar="N", type=int, help="number of runs at a time; default: one for each core")
+    parser.add_argument("--to", metavar="FOLDER", type=Path, help="store the records here; leave docs/ as it is")
     arguments = parser.parse_args()
     if arguments.workers is not None and (problem := COUNT.problem(arguments.workers)):
         raise ValueError(f"--workers {problem}")
     if arguments.to and arguments.to.exists() and not arguments.to.is_dir():
-        raise ValueError(f"--to {arguments.to} is no folder")
+        raise ValueError(f"--to {arguments.to} is not a folder; choose another")
     return arguments
 
 
@@ -91,13 +91,13 @@ def _run(arguments: argparse.Namespace, known: Mapping[str, Preset]) -> tuple[di
     wanted = arguments.names or (published_runs.begun(folder) if arguments.resume else [])
     names = published_runs.chosen(wanted, known, arguments.large)
     minutes = sum(known[name].published.minutes for name in names)
-    print(f"{', '.join(names)}\nabout {minutes:g} minutes of one core, in {shown(folder.absolute())}", file=sys.stderr)
+    print(f"{', '.join(names)}\nabout {minutes:g} minutes on one core, in {shown(folder.absolute())}", file=sys.stderr)
     problem = published_runs.run(names, folder, arguments.resume is not None, arguments.workers)
     found = published_runs.results(folder, known, names)
     if problem and not any(found.values()):  # the whole sweep was refused
         sys.exit(problem)
     again = f"python scripts/verify.py --resume {shown(folder.absolute())}"
-    return found, f"longlag: not all of them finished; {again} goes on" if problem else None
+    return found, f"longlag: not all runs finished; go on with: {again}" if problem else None
 
 
 def _kept(folder: Path, names: Iterable[str]) -> dict[str, Record | None]:

@@ -139,7 +139,7 @@ class Sweep(Launcher):
         if not runs:
             raise ValueError("the sweep has no runs: one of the settings has no values")
         if len({run.name for run in runs}) < len(runs):
-            raise ValueError("hydra.sweep.subdir gives several runs one folder; ${hydra:job.num} tells them apart")
+            raise ValueError("hydra.sweep.subdir gives several runs the same folder; put ${hydra:job.num} into it")
         return runs
 
     def check(self, runs: Sequence[SweepRun]) -> None:
@@ -152,7 +152,7 @@ class Sweep(Launcher):
         busy = [run.name for run in runs if run.settings.get("resume") and records.locked(run.folder)]
         if busy:
             raise BlockingIOError(
-                f"{', '.join(busy)}: locked by another process, which is still at work; wait for it, or stop it first"
+                f"{', '.join(busy)}: locked by another process, which is still running; wait until it ends, or stop it"
             )
 
     def finish(self, runs: Sequence[SweepRun], returns: dict[int, JobReturn]) -> None:
@@ -287,9 +287,9 @@ def _shortcomings(found: Sequence[tuple[SweepRun, Record | None]], returns: Mapp
     for run, record in found:
         if record is None:
             done = returns.get(run.number)
-            status, why = "no record", first_line(done._return_value) if done else "it was not begun"
+            status, why = "no record", first_line(done._return_value) if done else "it was not started"
         else:
-            status, why = record["status"], record["error"] or "stopped, or still at work"
+            status, why = record["status"], record["error"] or "it was stopped, or is still running"
         if status != "finished":
             of_reason.setdefault((status, why.splitlines()[0]), []).append(run)
     return [

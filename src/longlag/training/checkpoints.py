@@ -218,10 +218,10 @@ def _read(path: Path) -> Any:
     unpack to more bytes than the file has; zipfile raises BadZipFile for any other format.
     """
     if not path.is_file():
-        raise ValueError("it is no file")
+        raise ValueError("it is not a regular file")
     with zipfile.ZipFile(path) as archive:
         if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
-            raise ValueError("it is compressed, and torch compresses nothing")
+            raise ValueError("it is compressed, but torch writes no compressed files")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
