@@ -1,6 +1,8 @@
-"""Test the saved weights of a run at other lags. See `longlag.commands.evaluate` or --help."""
+"""Test the saved weights of a run at other lags. The same as `longlag evaluate …`; --help says more."""
 
-from longlag.commands.evaluate import command
+import sys
+
+from longlag.cli import main
 
 if __name__ == "__main__":
-    command()
+    main(["evaluate", *sys.argv[1:]])

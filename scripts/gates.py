@@ -1,6 +1,8 @@
-"""Show how the gates of a trained LSTM or GRU behave. See `longlag.commands.gates` or --help."""
+"""Draw what the gates of a trained LSTM or GRU do. The same as `longlag gates …`; --help says more."""
 
-from longlag.commands.gates import command
+import sys
+
+from longlag.cli import main
 
 if __name__ == "__main__":
-    command()
+    main(["gates", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""Search for the memory horizon of a model. See `longlag.commands.horizon` or --help."""
+"""Find the memory horizon of a model. The same as `longlag horizon …`; --help says more."""
 
-from longlag.commands.horizon import command
+import sys
+
+from longlag.cli import main
 
 if __name__ == "__main__":
-    command()
+    main(["horizon", *sys.argv[1:]])

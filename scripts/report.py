@@ -1,6 +1,8 @@
-"""Write the report of a set of runs. See `longlag.commands.report` or --help."""
+"""Write the report of a set of runs. The same as `longlag report …`; --help says more."""
 
-from longlag.commands.report import command
+import sys
+
+from longlag.cli import main
 
 if __name__ == "__main__":
-    command()
+    main(["report", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""Print the table of a set of runs. See `longlag.commands.table` or --help."""
+"""Print the table of a set of runs. The same as `longlag table …`; --help says more."""
 
-from longlag.commands.table import command
+import sys
+
+from longlag.cli import main
 
 if __name__ == "__main__":
-    command()
+    main(["table", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""Compare our results with published values. See `longlag.commands.verify` or --help."""
+"""Compare published values with ours. The same as `longlag verify …`; --help says more."""
 
-from longlag.commands.verify import command
+import sys
+
+from longlag.cli import main
 
 if __name__ == "__main__":
-    command()
+    main(["verify", *sys.argv[1:]])

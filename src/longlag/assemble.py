@@ -5,6 +5,7 @@ Settings that are impossible raise ValueError here. `instantiate` decides which 
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from inspect import signature
 
 import torch
 from omegaconf import DictConfig
@@ -12,7 +13,7 @@ from torch import nn
 
 from longlag import instantiate, memory
 from longlag.files import first_line
-from longlag.instantiate import build
+from longlag.instantiate import TARGET, build
 from longlag.lag_modes import LagMode
 from longlag.measure.lags import default_lags
 from longlag.models.match_parameters import matched
@@ -27,18 +28,34 @@ def make_task(cfg: DictConfig) -> Task:
     return task
 
 
-def make_network(cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None) -> Network:
-    """The network: the core that `model` describes, between the task's encoder and head. `sizes` override `model`."""
-    return Network(task, partial(build, cfg.model, instantiate.CORE, **(sizes or {})))
+def make_network(
+    cfg: DictConfig, task: Task, sizes: Mapping[str, int] | None = None, core: Callable[..., nn.Module] | None = None
+) -> Network:
+    """The network: the core that `model` describes, between the task's encoder and head.
+
+    Args:
+        cfg: the settings of the run.
+        task: its task.
+        sizes: widths that override those of `model`.
+        core: a class or function that makes the core; None: `model` names it.
+    """
+    if core is None:
+        return Network(task, partial(build, cfg.model, instantiate.CORE, **(sizes or {})))
+    given = core.keywords if isinstance(core, partial) else {}
+    own = {key: value for key, value in cfg.model.items() if key != TARGET and key not in given}
+    return Network(task, partial(core, **(own | dict(sizes or {}))))
 
 
-def sizes_to_match(cfg: DictConfig, task: Task) -> dict[str, int]:
+def sizes_to_match(cfg: DictConfig, task: Task, core: Callable[..., nn.Module] | None = None) -> dict[str, int]:
     """The widths at which the network has `budget.parameters` parameters; empty if that is null.
 
     Raises ValueError if no width fits.
     """
     wanted = cfg.budget.parameters
-    return {} if wanted is None else matched(lambda **sizes: make_network(cfg, task, sizes), cfg.model, wanted)
+    if wanted is None:
+        return {}
+    knobs = dict(cfg.model) | (dict(signature(core).parameters) if core else {})
+    return matched(lambda **sizes: make_network(cfg, task, sizes, core), knobs, wanted)
 
 
 def make_lag_mode(cfg: DictConfig, task: Task) -> LagMode:

@@ -1,5 +1,6 @@
 """Resuming runs and sweeps: which folder holds which run, and with which settings it resumes. Does not import torch."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ class RunPlan(NamedTuple):
         model, task: the names of the chosen YAML files.
         command: the command line that makes this run alone; None if there is none.
         begun: the record of the run if it was already started, else None.
+        core: the class or function that makes the core, if it was given in Python; None: `cfg.model` names it.
     """
 
     cfg: DictConfig
@@ -37,6 +39,7 @@ class RunPlan(NamedTuple):
     task: str
     command: str | None = None
     begun: Record | None = None
+    core: Callable[..., Any] | None = None
 
     @property
     def ended(self) -> bool:
@@ -115,12 +118,15 @@ def of_sweep(asked: RunPlan) -> RunPlan:
     """
     cfg, where = asked.cfg, place(asked.cfg, asked.folder)
     there = begun(where) if cfg.resume else None
-    if there is None:
-        return asked._replace(folder=where)
+    return asked._replace(folder=where) if there is None else begun_again(asked._replace(folder=where), there)
+
+
+def begun_again(asked: RunPlan, there: Record) -> RunPlan:
+    """The plan to resume the run of this record: with its settings, except for the groups of CHANGEABLE."""
     settings = records.config_of(there)
     for group in CHANGEABLE:
-        settings[group] = cfg[group]
-    return asked._replace(cfg=settings, folder=where, begun=there)
+        settings[group] = asked.cfg[group]
+    return asked._replace(cfg=settings, begun=there)
 
 
 def place(cfg: DictConfig, folder: Path) -> Path:

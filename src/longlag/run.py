@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import nn
 
 from longlag import records
 from longlag.assemble import lags_to_test, make_lag_mode, make_network, make_optimizer, make_task, sizes_to_match
@@ -20,7 +22,7 @@ from longlag.measure.lags import over_lags, score
 from longlag.models.network import Network
 from longlag.records import Record
 from longlag.records.schema import Artefact, Cost, LagPoint, Stage, Test
-from longlag.report import artefacts, figures, summary
+from longlag.report import artefacts, figures
 from longlag.results import artifact, check_artifacts, check_data, cost, gradients, new_record, outcome
 from longlag.resume import RunPlan, begun
 from longlag.settings import check
@@ -34,14 +36,6 @@ from longlag.training.learner import Learner
 from longlag.training.trainer import all_threads, make_trainer, quietly, starts_processes
 
 log = logging.getLogger(__name__)
-
-
-class TrainedRun(NamedTuple):
-    """A trained run, loaded from its folder: the network with its best-validation weights, the task, the record."""
-
-    network: Network
-    task: Task
-    record: Record
 
 
 class Prepared(NamedTuple):
@@ -113,9 +107,9 @@ def prepare(plan: RunPlan) -> Prepared:
     torch.set_num_threads(cfg.runtime.threads or all_threads())
     malloc.use(cfg.runtime.malloc)
     task, seeds = make_task(cfg), Seeds(cfg.seed, cfg.stream)
-    sizes = sizes_to_match(cfg, task)
+    sizes = sizes_to_match(cfg, task, plan.core)
     torch.manual_seed(cfg.seed)  # just before the network is made: its initial weights depend on nothing else random
-    network = make_network(cfg, task, sizes)
+    network = make_network(cfg, task, sizes, plan.core)
     lags = lags_to_test(cfg, task, network)
     training_lags = make_lag_mode(cfg, task)
     learner = Learner(network, task, make_optimizer(cfg), cfg.lr_schedule, cfg.warmup_steps, training_lags)
@@ -180,7 +174,6 @@ def carry_out(prepared: Prepared) -> Record:
             evaluate(prepared)
     if is_first():
         forget(plan.folder)
-        summary.show(record, plan.folder)
     return record
 
 
@@ -259,20 +252,14 @@ def example(network: Network, task: Task, seeds: Seeds) -> dict[str, Artefact]:
     return task.part("test").example(predict, seeds.generator("example", task.stream_lag, 0))
 
 
-def load(folder: str | Path) -> TrainedRun:
-    """The trained network, its task and its record, from a run's folder.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run, or the run has no weights.
-        ValueError: if a file is broken, the text corpus has changed, or the record names a class that is not allowed
-            (see `instantiate`).
-    """
+def load(folder: str | Path, core: Callable[..., nn.Module] | None = None) -> tuple[Network, Task, Record]:
+    """The trained network with its best-validation weights, the task and the record of a run; see `longlag.load`."""
     record = records.read(folder)
     cfg = records.config_of(record)
     check(cfg)
     task = make_task(cfg)
     check_data(record, task, Path(folder))
     check_artifacts(record, Path(folder))
-    network = make_network(cfg, task, sizes_to_match(cfg, task))
+    network = make_network(cfg, task, sizes_to_match(cfg, task, core), core)
     load_weights(network, Path(folder))
-    return TrainedRun(network.eval(), task, record)
+    return network.eval(), task, record

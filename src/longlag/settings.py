@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -156,6 +157,14 @@ OURS = {  # arguments of Lightning's Trainer that cannot be set here, and what t
 }
 
 
+def program() -> str:
+    """The command that trains, as the user of this process types it."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py" and script.parent.name == "longlag":
+        return "python -m longlag train"
+    return "python train.py" if script.suffix == ".py" and script.name != "__main__.py" else "longlag train"
+
+
 def renamed(words: Sequence[str]) -> list[str]:
     """The overrides of a command with settings under their present names; a warning is logged for each old name."""
     now = {first: name for name, first in RENAMED.items()}
@@ -279,7 +288,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
     anywhere = {tail: name for name, (_, _, tail) in names.items()}
     near = [beside[tail] for tail in get_close_matches(end, beside, 1, 0.7)]
     near += [anywhere[tail] for tail in get_close_matches(end, anywhere, 1, 0.85)]
-    what = f"did you mean {near[0]}?" if near else "`python train.py --help` lists them"
+    what = f"did you mean {near[0]}?" if near else f"`{program()} --help` lists them"
     return f"{key}: there is no such setting; {what}"
 
 

@@ -390,7 +390,7 @@ def is_one_line(code: int, error: str, said: str) -> None:
 def refused(folder: Path, arguments: list[str], said: str, patch: pytest.MonkeyPatch) -> None:
     patch.chdir(folder)
     patch.setattr(sys, "argv", ["train.py", *arguments])
-    is_one_line(*ended(main), said)
+    is_one_line(*ended(lambda: main(["train", *arguments])), said)
     assert list(folder.iterdir()) == []
 
 

@@ -186,7 +186,7 @@ def door(command: tuple[str, ...]) -> None:
         importlib.import_module("longlag").load(arguments[0])
     elif name == "train":
         sys.argv = ["train.py", *arguments]
-        importlib.import_module("longlag.cli").main()
+        importlib.import_module("longlag.cli").main(["train", *sys.argv[1:]])
     else:
         sys.argv = [f"{name}.py", *arguments]
         folder = "tools" if name == "keep" else "scripts"

@@ -38,7 +38,7 @@ def train(folder: Path, *arguments: str) -> tuple[int, str]:
         patch.setattr(sys, "argv", ["train.py", *arguments])
         patch.setattr(logging.root, "handlers", [])  # Hydra sets logging up for a process of its own
         try:
-            main()
+            main(["train", *sys.argv[1:]])
             code = 0
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1

@@ -32,7 +32,7 @@ def test_command(model: str, task: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(logging.root, "handlers", [])  # Hydra sets logging up for a process of its own
     small = [*SMALL, "model.hidden_size=8", "logger=csv", "hydra.run.dir=run"]
     monkeypatch.setattr(sys, "argv", ["train.py", f"model={model}", f"task={task}", *small])
-    main()
+    main(["train", *sys.argv[1:]])
     folder = tmp_path / "run"
     record = records.read(folder)
     assert (record["status"], record["model"], record["task"]) == ("finished", model, task)

@@ -45,7 +45,7 @@ def test_the_closest_of_the_widths_that_are_taken():
     for parameters in (80, 1000, 33_000, 250_000):
         (best,) = {width for width in sizes if abs(sizes[width] - parameters) <= 0.02 * parameters} or {None}
         if best is None:
-            with pytest.raises(ValueError, match=rf"^budget\.parameters={parameters}: the closest"):
+            with pytest.raises(ValueError, match=rf"^budget\.parameters={parameters}: no width of this model"):
                 matched(Heads, {"hidden_size": 64}, parameters)
         else:
             assert matched(Heads, {"hidden_size": 64}, parameters) == {"hidden_size": best}

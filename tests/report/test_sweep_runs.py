@@ -137,7 +137,7 @@ def test_a_broken_wandb_costs_one_warning(settings: dict, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(wandb, "init", broken)
     log_sweep(MADE_UP, "night", settings)
-    assert said(caplog) == ["W&B: no W&B today; scripts/table.py shows the sweep without it"]
+    assert said(caplog) == ["W&B: no W&B today; `longlag table` shows the sweep without it"]
 
 
 def test_a_server_that_is_down_is_waited_for_once(settings: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -41,7 +41,7 @@ def test_everything_is_solved():
 def test_nothing_is_solved():
     found = search(lambda *_: False).found
     assert (found["memory_horizon"], found["low"], found["high"]) == (None, None, 4)
-    assert in_words(found) == "below 4 (none from 4 on)"
+    assert in_words(found) == "below 4 (no trial solved its lag from 4 on)"
     assert len(found["trials"]) == 2  # the third could not change it
 
 

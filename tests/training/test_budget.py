@@ -23,7 +23,7 @@ def test_steps_are_what_both_allow():
 
 
 def test_less_than_a_batch():
-    with pytest.raises(ValueError, match=r"^budget\.sequences=9 is less than one batch of batch_size=10$"):
+    with pytest.raises(ValueError, match=r"^budget\.sequences=9 is less than one batch of batch_size=10; raise it"):
         budget.steps(compose("batch_size=10", "budget.sequences=9"))
 
 

@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -86,27 +87,27 @@ def _no_choice(wanted: str, options: Sequence[str], text: str) -> str:
 def _no_setting(key: str, words: Sequence[str]) -> str:
     """The message for a setting that does not exist under the group choices of this command."""
     try:
-        return unknown(key, _leaves(_composed(words)))
+        return unknown(key, _leaves(composed(words, hydra_too=True)))
     except Exception:  # the group choices may be wrong, too; then no nearest name is given
         return unknown(key, [])
 
 
-def _composed(words: Sequence[str]) -> DictConfig:
+def composed(words: Sequence[str], hydra_too: bool = False) -> DictConfig:
     """Compose the configuration from the group choices of the command, without its other overrides.
 
-    In a sweep over a group, the first choice is taken.
+    In a sweep over a group, the first choice is taken. `hydra_too`: whether Hydra's own settings are in it.
     """
     choices = [
         word for word in words if word.lstrip("+").partition("=")[0] in (*GROUPS, "hydra/launcher", "hydra/sweeper")
     ]
-    own = [f"hydra.searchpath=[file://{folder}]" for folder in _own_folders(words)]
-    GlobalHydra.instance().clear()  # the command has ended, and Hydra can be initialised only once at a time
+    own = [f"hydra.searchpath=[file://{Path(folder).absolute()}]" for folder in own_folders(words)]
+    GlobalHydra.instance().clear()  # Hydra can be initialised only once at a time
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         chosen = [word.partition(",")[0] for word in choices]
-        return hydra.compose("config", [*own, *chosen], return_hydra_config=True)
+        return hydra.compose("config", [*own, *chosen], return_hydra_config=hydra_too)
 
 
-def _own_folders(words: Sequence[str]) -> list[str]:
+def own_folders(words: Sequence[str]) -> list[str]:
     """The folders given with --config-dir."""
     joined = [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
     return joined + [after for word, after in pairwise(words) if word in ("--config-dir", "-cd")]
@@ -140,9 +141,10 @@ def check_choices(words: Sequence[str]) -> None:
 
 
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
+def errors_in_one_line(words: Sequence[str] | None = None) -> Iterator[None]:
     """End the command with one line: exit code 1 after an error that the user can correct, 130 after Ctrl-C or SIGTERM.
 
+    `words` are the arguments of the command; by default those of this process.
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
     given, parse_error = os.environ.get(FULL_ERROR), ArgumentParser.error
@@ -160,7 +162,7 @@ def errors_in_one_line() -> Iterator[None]:
     except Exception as error:
         if given == "1" or not is_the_users(error):
             raise
-        sys.exit(in_one_line(error, sys.argv[1:]))
+        sys.exit(in_one_line(error, sys.argv[1:] if words is None else words))
     finally:
         ArgumentParser.error = parse_error  # type: ignore[method-assign]
 

@@ -1,4 +1,4 @@
-"""Draw what the gates of a trained LSTM or GRU do: python scripts/gates.py RUN_FOLDER.
+"""Draw what the gates of a trained LSTM or GRU do: longlag gates RUN_FOLDER.
 
 Replays the first validation sequence with the trained weights and writes gates.png to the folder: every gate and the
 state over time, with the units sorted by time constant; below are the symbols shown, and ? where the network is asked.
@@ -6,20 +6,22 @@ With --wandb, the picture is also uploaded to the run in W&B.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from longlag.commands.errors import errors_in_one_line
 from longlag.files import shown
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Load the network, replay the sequence, and draw the gates."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="longlag gates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
     parser.add_argument("--wandb", metavar="[ENTITY/]PROJECT", help="upload the picture to the run in this W&B project")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     folder = arguments.folder
     from longlag import load
     from longlag.measure.gates import replay
@@ -34,9 +36,3 @@ def main() -> None:
     if arguments.wandb:
         wandb_runs.add_picture(folder, record, picture, arguments.wandb)
     Console().print(f"picture  {shown(picture)}", highlight=False, soft_wrap=True)
-
-
-def command() -> None:
-    """The entry point: `main`, with errors reported in one line."""
-    with errors_in_one_line():
-        main()

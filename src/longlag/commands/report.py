@@ -1,4 +1,4 @@
-"""The report of a set of runs: python scripts/report.py FOLDER…
+"""The report of a set of runs: longlag report FOLDER…
 
 Every record.json below the folders goes into one self-contained page: accuracy over lag beside the gradient over
 distance, training lags against test lags, learning curves, cost, the table, and what was run. --figures writes the
@@ -7,24 +7,26 @@ uploads the runs that W&B does not have yet and creates a W&B Report of them, wh
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from longlag.commands.errors import errors_in_one_line
 from longlag.files import shown, write_text
 from longlag.report import comparison, page, table
 from longlag.report.groups import find, groups
 from longlag.report.plot import save
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Read the records, write the report, and print its path."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="longlag report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
     parser.add_argument("--to", metavar="FILE", type=Path, help="the page; default: report.html in the first folder")
     parser.add_argument("--title", default="longlag report", help="heading of the page")
     parser.add_argument("--figures", metavar="DIR", type=Path, help="write figures, tables and points to this folder")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="create or update a W&B report in this project")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     runs = find(arguments.folders)
     if arguments.wandb:
         from longlag.tracking import wandb_report
@@ -50,9 +52,3 @@ def main() -> None:
     if arguments.wandb:
         address = wandb_report.publish(runs, arguments.wandb, arguments.title, to.with_suffix(".wandb.json"))
         print(f"W&B      {address}")
-
-
-def command() -> None:
-    """The entry point: `main`, with errors reported in one line."""
-    with errors_in_one_line():
-        main()

@@ -1,4 +1,4 @@
-"""The table of a set of runs: python scripts/table.py FOLDER…
+"""The table of a set of runs: longlag table FOLDER…
 
 Every record.json below the folders is read; runs that differ in the seed only form a group and share a row. Accuracy is
 the mean over seeds with its 95% interval (percentile bootstrap); `solved` is the share of solved runs with its Wilson
@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 from longlag.records import Record
 from longlag.report import comparison, pivot, table
@@ -23,9 +22,11 @@ from longlag.report.plot import save
 from longlag.report.terminal import wide_console
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Read the records, print the table, and write the files that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="longlag table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run, a sweep, or any folder of them")
     parser.add_argument("--matrix", action="store_true", help="also show the accuracy by trained lag and tested lag")
     parser.add_argument(
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--figure", metavar="FILE", help="draw accuracy and gradient over lags (.png, .pdf or .svg)")
     parser.add_argument("--markdown", metavar="FILE", help="write a Markdown table; - is standard output")
     parser.add_argument("--csv", metavar="FILE", help="write comma-separated values; - is standard output")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     runs = find(arguments.folders)
     if arguments.rows or arguments.columns:
         _set_against(runs, arguments)
@@ -70,9 +71,3 @@ def _write(target: str | None, form: Callable[[Sequence[table.Row]], str], rows:
         sys.stdout.write(form(rows))
     elif target:
         write_text(Path(target), form(rows))
-
-
-def command() -> None:
-    """The entry point: `main`, with errors reported in one line."""
-    with errors_in_one_line():
-        main()

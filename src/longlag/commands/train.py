@@ -3,6 +3,8 @@
 import logging
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -12,30 +14,44 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from longlag import records, resume
-from longlag.commands import errors, guard
+from longlag.commands import errors, guard, help
 from longlag.files import leave_nothing
-from longlag.settings import CONF, check, renamed
+from longlag.settings import CONF, check, program, renamed
 from longlag.sweeps import tuned_settings
 from longlag.sweeps.tuning_score import tuning_score
 
 log = logging.getLogger(__name__)
 
 
-def main() -> None:
-    """`python train.py …`, and the console command `longlag …`."""
-    with errors.errors_in_one_line(), errors.hydra_raises(), guard.guarding():
+def main(words: Sequence[str]) -> None:
+    """Train one run, or with -m a sweep; `words` are the arguments."""
+    with errors.errors_in_one_line(words), errors.hydra_raises(), guard.guarding():
+        if {"-h", "--help"} & set(words):
+            sys.stdout.write(help.text(words))
+            return
         # argparse also accepts abbreviations of --experimental-rerun
-        if any(word.startswith("--e") for word in sys.argv[1:]):
+        if any(word.startswith("--e") for word in words):
             raise ValueError("--experimental-rerun would run what a pickle holds; resume=FOLDER goes on with a run")
-        errors.check_choices(sys.argv[1:])
-        sys.argv = [sys.argv[0], *renamed(resume.grid(sys.argv[1:]))]
-        try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
-        except BaseException:
-            _leave_no_sweep()
-            raise
-        finally:
-            HydraConfig.instance().cfg = None
+        errors.check_choices(words)
+        with _arguments(renamed(resume.grid(list(words)))):
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+            except BaseException:
+                _leave_no_sweep()
+                raise
+            finally:
+                HydraConfig.instance().cfg = None
+
+
+@contextmanager
+def _arguments(words: Sequence[str]) -> Iterator[None]:
+    """Give Hydra these arguments: it takes them from `sys.argv`."""
+    before = sys.argv
+    sys.argv = [before[0], *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def _job(cfg: DictConfig) -> float | None:
@@ -87,21 +103,25 @@ def _check_single(cfg: DictConfig, hydra_config: HydraConf) -> None:
 
 def _run(plan: resume.RunPlan) -> records.Record:
     """Execute the plan. If stopped, raises KeyboardInterrupt with a line that says at which step and how to resume."""
-    from longlag.run import run
+    from longlag.report import summary
+    from longlag.run import is_first, run
     from longlag.training.checkpoints import stopped
 
     try:
-        return run(plan)
+        record = run(plan)
     except KeyboardInterrupt as stop:
-        record = resume.begun(plan.folder)
-        raise KeyboardInterrupt(stopped(plan.folder, record) if record else "interrupted") from stop
+        left = resume.begun(plan.folder)
+        raise KeyboardInterrupt(stopped(plan.folder, left) if left else "interrupted") from stop
+    if is_first():
+        summary.show(record, plan.folder)
+    return record
 
 
 def _asked(cfg: DictConfig, folder: Path, hydra_config: HydraConf) -> resume.RunPlan:
     """The plan of the run that the command asks for, with the command that starts this run alone."""
     words = [word for word in hydra_config.overrides.task if not word.startswith("resume=")]
     choices = hydra_config.runtime.choices
-    return resume.RunPlan(cfg, folder, choices["model"], choices["task"], shlex.join(["python", "train.py", *words]))
+    return resume.RunPlan(cfg, folder, choices["model"], choices["task"], f"{program()} {shlex.join(words)}".strip())
 
 
 def _leave_no_sweep() -> None:

@@ -1,10 +1,11 @@
-"""Compare published values with ours: python scripts/verify.py [NAME…]
+"""Compare published values with ours: longlag verify [NAME…]
 
 Runs presets of conf/experiment/published in parallel and compares each record with the value that its paper reports.
 Without names, it runs the small presets, which take minutes. A value that differs is shown with the known reason; if no
 reason is known, or a run failed, the exit code is 1.
 
-Small copies of the records go to docs/results/published, and docs/published.md shows them.
+Small copies of the records go to docs/results/published, and docs/published.md shows them; outside of a checkout, to
+outputs/published.
 """
 
 import argparse
@@ -15,7 +16,6 @@ from pathlib import Path
 from rich.markup import escape
 
 from longlag import resume
-from longlag.commands.errors import errors_in_one_line
 from longlag.files import shown, write_text
 from longlag.records import Record
 from longlag.report import published
@@ -26,20 +26,21 @@ from longlag.settings import COUNT
 from longlag.sweeps import published_runs
 from longlag.sweeps.published_runs import Preset
 
-ROOT = Path(__file__).parents[3]  # the root of the checkout
+ROOT = Path(__file__).parents[3]  # the root, in a checkout
 KEPT = ROOT / "docs" / "results" / "published"
+ELSEWHERE = Path("outputs/published")  # where an installed package, which has no docs/, stores the records
 PAGE = ROOT / "docs" / "published.md"
 OPENING, CLOSING = "<!-- published: written by scripts/verify.py from docs/results/published -->", "<!-- /published -->"
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Run the presets, judge their records, store and show the outcome. Returns the exit code."""
-    arguments = _arguments()
+    arguments = _arguments(words)
     known = published_runs.presets()
     if arguments.list:
         wide_console().print(published.terminal_list({name: preset.published for name, preset in known.items()}))
         return 0
-    to = arguments.to or KEPT
+    to = arguments.to or (KEPT if KEPT.is_dir() else ELSEWHERE)
     if arguments.kept:
         for name in arguments.names:
             published_runs.check(name, known)
@@ -68,8 +69,10 @@ def rewritten(text: str, judgements: Sequence[Judgement]) -> str:
     return f"{before}{OPENING}\n{published.markdown(judgements)}{CLOSING}{after}"
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="longlag verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="preset to run; default: all small ones")
     parser.add_argument("--large", action="store_true", help="run the large presets, too; they take hours")
     parser.add_argument("--list", action="store_true", help="list the presets and how long each takes; run nothing")
@@ -77,7 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--resume", metavar="FOLDER", type=Path, help="resume the runs in this folder")
     parser.add_argument("--workers", metavar="N", type=int, help="number of runs at a time; default: one for each core")
     parser.add_argument("--to", metavar="FOLDER", type=Path, help="store the records here; leave docs/ as it is")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.workers is not None and (problem := COUNT.problem(arguments.workers)):
         raise ValueError(f"--workers {problem}")
     if arguments.to and arguments.to.exists() and not arguments.to.is_dir():
@@ -96,7 +99,7 @@ def _run(arguments: argparse.Namespace, known: Mapping[str, Preset]) -> tuple[di
     found = published_runs.results(folder, known, names)
     if problem and not any(found.values()):  # the whole sweep was refused
         sys.exit(problem)
-    again = f"python scripts/verify.py --resume {shown(folder.absolute())}"
+    again = f"longlag verify --resume {shown(folder.absolute())}"
     return found, f"longlag: not all runs finished; go on with: {again}" if problem else None
 
 
@@ -113,9 +116,3 @@ def _show(judgements: Sequence[Judgement]) -> None:
     screen.print(published.terminal(judgements))
     for words, names in published.remarks(judgements).items():
         screen.print(f"[bold]{', '.join(names)}[/bold]: {escape(words)}", highlight=False)
-
-
-def command() -> None:
-    """The entry point: `main`, with errors reported in one line."""
-    with errors_in_one_line():
-        sys.exit(main())

@@ -40,19 +40,20 @@ def new(config: dict[str, Any], model: str, task: str) -> Record:
         config: all settings as plain values, interpolations resolved.
         model, task: names of their YAML files.
     """
-    return {
+    record: Any = {
         "schema": SCHEMA,
         "status": "interrupted",  # holds if the process is killed before it can write another status
         "model": model,
         "task": task,
         "lag": config["lag"],
         "seed": config["seed"],
-        "config": cast("Any", config),
+        "config": config,
         "config_hash": config_hash(config),
         "started": now(),
         "sequences": {"validation": config["validation"]["sequences"], "test": 0, "gradient": 0},
         **without_results(),
     }
+    return cast("Record", record)
 
 
 def now() -> str:

@@ -7,7 +7,6 @@ import math
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from longlag.files import write_text
 from longlag.records.schema import Artefact, Curves, Image, Record, Text
 from longlag.report.chart import Chart, Line
 from longlag.report.figures import PICTURES
-from longlag.report.plot import plot, save, take_literally
+from longlag.report.plot import plot, png, save
 from longlag.report.svg import figure as svg_figure
 
 
@@ -107,9 +106,6 @@ def _curves_html(curves: Curves, of: str) -> str:
 
 
 def _image_html(image: Image, of: str) -> str:
-    written, drawn = BytesIO(), _image_figure(image, of)
-    take_literally(drawn)
-    drawn.savefig(written, dpi=100, format="png")
     name = escape(f"{image['title']} of {of}")
-    picture = b64encode(written.getvalue()).decode()
+    picture = b64encode(png(_image_figure(image, of))).decode()
     return f'<figure><figcaption>{name}</figcaption><img alt="{name}" src="data:image/png;base64,{picture}"></figure>'

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from longlag.report import panels
 from longlag.report.groups import Group
-from longlag.report.plot import plot
+from longlag.report.plot import Picture, plot
 
 BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}  # the legend
 
@@ -21,7 +21,7 @@ def gap(groups: Sequence[Group]) -> Figure:
         raise ValueError("there is nothing to draw: none of the runs finished")
     style = panels.styles(finished)
     tasks = sorted({group.task for group in finished})
-    figure = Figure(figsize=(11, 4.4 * len(tasks)), layout="constrained")
+    figure = Picture(figsize=(11, 4.4 * len(tasks)), layout="constrained")
     for task, (left, right) in zip(tasks, figure.subplots(len(tasks), 2, squeeze=False), strict=True):
         ours = [group for group in finished if group.task == task]
         plot(left, panels.headline(ours, style), **BELOW)

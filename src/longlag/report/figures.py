@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from longlag.records import Record
 from longlag.report.chart import Chart, Line
-from longlag.report.plot import GREY, number_lags, plot, save
+from longlag.report.plot import GREY, Picture, number_lags, plot, save
 from longlag.report.statistics import wilson
 
 PICTURE = "lag_curve.png"
@@ -32,7 +32,7 @@ def lag_curve(record: Record) -> Figure:
     ]
     title = f"{record['model']} on {record['task']}, seed {record['seed']}"
     chart = Chart(title, "lag (steps)", "accuracy", lines, y_range=(0, 1), at=(trained, f"trained at {trained}"))
-    figure = Figure(figsize=(6.4, 4.0))
+    figure = Picture(figsize=(6.4, 4.0))
     axes = figure.subplots(gridspec_kw={"left": 0.1, "right": 0.98, "bottom": 0.13, "top": 0.92})
     plot(axes, chart, loc="best")
     axes.set_title(title, fontsize=10)
@@ -47,7 +47,7 @@ def gradient(record: Record) -> Figure:
     """
     inputs, states = decades(record, "log10_norm"), decades(record, "log10_state_norm")
     distances = sorted({distance for row in inputs.values() for distance in row})
-    figure = Figure(figsize=(9.6, 4.0))
+    figure = Picture(figsize=(9.6, 4.0))
     margins = {"left": 0.085, "right": 0.95, "bottom": 0.19, "top": 0.92, "wspace": 0.25}
     lines, heat = figure.subplots(1, 2, width_ratios=[3, 2.4], gridspec_kw=margins)
     lines.set_xlim(0.8, 1.25 * max(record["lag"], *distances))

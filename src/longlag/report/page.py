@@ -46,7 +46,7 @@ def page(runs: Sequence[Record], title: str) -> str:
         *_warnings(every),
         *(_of_task(task, [group for group in finished if group.task == task], style) for task in tasks),
         "<h2>Table</h2>",
-        _table(table.rows(runs)),
+        table_of(table.rows(runs)),
         "<h2>What was run</h2>",
         _what_was_run(runs),
     ]
@@ -204,7 +204,7 @@ def _gates(run: Record) -> str:
     return f'<figure>{caption}<img alt="Gates of {name} over time" src="data:image/png;base64,{picture}"></figure>'
 
 
-def _table(rows: Sequence[table.Row]) -> str:
+def table_of(rows: Sequence[table.Row]) -> str:
     """An HTML table that can be sorted by each column. Columns without an entry are left out."""
     used = [column for column in table.COLUMNS if any(row[column] is not None for row in rows)]
     head = "".join(f"<th><button>{escape(column)}</button></th>" for column in used)

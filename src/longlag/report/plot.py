@@ -1,5 +1,6 @@
 """Draws a chart on axes of matplotlib, and writes pictures. Needs no torch."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 BLUE, GREY = PALETTE[0], "#666666"
 MARKERS = "os^Dv"
 MARGIN = 0.03  # of the height: a line at the end of `y_range` does not lie on the frame
+
+
+class Picture(Figure):
+    """A figure that a notebook shows by itself."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def png(figure: Figure) -> bytes:
+    """The picture as the bytes of a PNG file."""
+    written = io.BytesIO()
+    take_literally(figure)
+    figure.savefig(written, dpi=100, format="png")
+    return written.getvalue()
 
 
 def plot(axes: Axes, chart: Chart, **legend: Any) -> None:

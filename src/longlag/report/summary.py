@@ -42,10 +42,10 @@ def show_lag_curve(record: Record, console: Console) -> None:
 def table(record: Record) -> Table:
     """The table of one run: status, accuracy and chance, loss, the gradient over the lag, and cost."""
     title = f"{record['model']} · {record['task']} · lag {record['lag']} · seed {record['seed']}"
-    rows = Table(title=title, show_header=False, title_justify="left")
-    for name, value in _rows(record):
-        rows.add_row(name, Text(value))
-    return rows
+    shown = Table(title=title, show_header=False, title_justify="left")
+    for name, value in rows(record):
+        shown.add_row(name, Text(value))
+    return shown
 
 
 def lag_table(curve: Sequence[LagPoint]) -> Table:
@@ -62,27 +62,28 @@ def _loss(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4f}"
 
 
-def _rows(record: Record) -> list[tuple[str, str]]:
+def rows(record: Record) -> list[tuple[str, str]]:
+    """The rows of the table of one run: what it is about, and the value in words."""
     test, cost = record["test"], record["cost"]
-    rows = [("status", _status(record))]
+    found = [("status", _status(record))]
     if test:
-        rows.append(("test accuracy", f"{test['accuracy']:.3f}   (chance {test['chance']:.3f})"))
-        rows.append(
+        found.append(("test accuracy", f"{test['accuracy']:.3f}   (chance {test['chance']:.3f})"))
+        found.append(
             ("test loss", f"{_loss(test['loss'])}   (memoryless baseline {_loss(test.get('memoryless_loss'))})")
         )
         if "bits_per_character" in test:
-            rows.append(("", f"{test['bits_per_character']:.3f} bits per character"))
+            found.append(("", f"{test['bits_per_character']:.3f} bits per character"))
         if len(positions := test.get("accuracy_by_position", [])) > 1:
             shares = " ".join(f"{accuracy:.2f}" for accuracy in positions)
-            rows.append(
+            found.append(
                 ("accuracy by position", f"{shares}   (lowest at position {positions.index(min(positions)) + 1})")
             )
     elif curve := record["learning_curve"]:
-        rows.append(("validation accuracy", f"{curve[-1]['accuracy']:.3f}   (no test)"))
-    rows += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
+        found.append(("validation accuracy", f"{curve[-1]['accuracy']:.3f}   (no test)"))
+    found += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
     if cost.get("seconds") is not None:
-        rows.append(("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s, {cost['parameters']:,} parameters"))
-    return rows
+        found.append(("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s, {cost['parameters']:,} parameters"))
+    return found
 
 
 def _status(record: Record) -> str:

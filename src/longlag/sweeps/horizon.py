@@ -147,7 +147,7 @@ def in_words(found: dict[str, Any]) -> str:
     """The horizon, the results of the trials around it, and the limit that ended the search, if any."""
     low, high = found["low"], found["high"]
     said = [f"every trial solved its lag up to {low}"] if low else []
-    said += [f"none from {high} on"] if high else []
+    said += [f"no trial solved its lag from {high} on"] if high else []
     why = {
         "max_lag": ["max_lag was reached"],
         "seconds": ["at the next lag, the budget of seconds ended before that of sequences"],

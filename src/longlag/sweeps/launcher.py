@@ -20,7 +20,7 @@ from longlag import records, resume
 from longlag.files import first_line, leave_nothing, missing, shown
 from longlag.records import Record
 from longlag.report.terminal import wide_console
-from longlag.settings import check, plain
+from longlag.settings import check, plain, program
 from longlag.sweeps import tuned_settings, tuning
 from longlag.sweeps.tuning_score import tuning_score
 from longlag.training.stop import terminated_like_ctrl_c
@@ -118,7 +118,7 @@ class Sweep(Launcher):
     @property
     def going_on(self) -> str:
         """The hint that names the command which resumes the sweep."""
-        return f"go on with: python train.py resume={shown(Path(self.config.hydra.sweep.dir).absolute())}"
+        return f"go on with: {program()} resume={shown(Path(self.config.hydra.sweep.dir).absolute())}"
 
     @contextmanager
     def at_work(self, runs: int) -> Iterator[None]:

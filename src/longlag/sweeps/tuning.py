@@ -20,7 +20,7 @@ from longlag import records
 from longlag.files import shown
 from longlag.records import Record
 from longlag.records.identity import one_number
-from longlag.settings import CONF
+from longlag.settings import CONF, program
 from longlag.sweeps import tuned_settings
 from longlag.sweeps.tuned_settings import Settings
 from longlag.sweeps.tuning_score import tuning_score
@@ -214,4 +214,4 @@ def _values(cfg: Any, over: Iterable[str]) -> list[Any]:
 def _command(sweep: DictConfig) -> str:
     """The command as typed, without the overrides that say where the sweep ran or what it resumed."""
     words = [*sweep.overrides.hydra, *sweep.overrides.task]
-    return shlex.join(["python", "train.py", *(word for word in words if word.partition("=")[0] not in ELSEWHERE)])
+    return f"{program()} {shlex.join(word for word in words if word.partition('=')[0] not in ELSEWHERE)}"

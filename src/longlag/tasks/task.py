@@ -91,6 +91,15 @@ class Task(ABC):
         """Values that identify the data, for the record; empty for generated data."""
         return {}
 
+    def __str__(self) -> str:
+        """The task in a few lines: its sizes, and what a network without memory reaches."""
+        seen = f"{self.tokens} symbols" if self.tokens is not None else f"{self.features} real values a step"
+        solved = "never" if self.solved_at is None else f"from a validation accuracy of {self.solved_at:g} on"
+        return (
+            f"{type(self).__name__}: lag {self.lag}, up to {self.length} steps of {seen}, {self.outputs} outputs\n"
+            f"chance {self.chance:.3f}, memoryless loss {self.memoryless_loss:.4f}; solved {solved}"
+        )
+
     @abstractmethod
     def batch(self, sequences: int, rng: np.random.Generator) -> Batch:
         """Draw `sequences` new sequences from `rng` alone."""

@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import CSVLogger
 from longlag import records
 from longlag.files import first_line, replacing, shown
 from longlag.models.network import Network
+from longlag.settings import program
 from longlag.training import budget, processes
 from longlag.training.stop import Request
 
@@ -178,7 +179,7 @@ def stopped(folder: Path, record: records.Record) -> str:
     done, saved = record["cost"].get("steps"), saved_step(folder)
     where = "stopped" if done is None else f"stopped at step {done} of {steps}"
     since = {done: "", 0: ", from step 0: there is no checkpoint"}.get(saved, f", from the checkpoint of step {saved}")
-    return f"{where}; go on with: python train.py resume={shown(folder.absolute())}{since}"
+    return f"{where}; go on with: {program()} resume={shown(folder.absolute())}{since}"
 
 
 def forget(folder: Path) -> None:
