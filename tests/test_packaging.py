@@ -4,9 +4,11 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,21 +54,49 @@ def test_wheel_installs_the_command_and_the_licence(wheel: zipfile.ZipFile):
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
 
 
+@pytest.fixture(scope="module")
+def installed(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs of a new environment with the wheel in it, and what it depends on beside it."""
+    place = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    python = place / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel.filename)]
+    subprocess.run(pip, check=True)
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    inside = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    # Only the path: a .pth file in that folder, such as that of an editable longlag, is not read.
+    (Path(inside) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return place / "bin"
+
+
 @pytest.mark.slow
-def test_unpacked_wheel_answers_from_anywhere(wheel: zipfile.ZipFile, tmp_path: Path):
-    wheel.extractall(tmp_path / "site")
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    code = "import longlag.cli; print(longlag.settings.CONF); longlag.cli.main()"
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--help"],
-        cwd=elsewhere, env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    where, _, text = done.stdout.partition("\n")
-    assert Path(where) == tmp_path / "site" / "longlag" / "conf"
-    assert "model: gru, " in text
-    assert list(elsewhere.iterdir()) == []
+def test_the_installed_wheel_trains_and_shows_the_run_outside_of_a_checkout(installed: Path, tmp_path: Path):
+    def longlag(*words: str) -> str:
+        command = [str(installed / "longlag"), *words]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert longlag("--version") == f"longlag {version('longlag')}\n"
+    assert "longlag train" in longlag()
+    assert list(tmp_path.iterdir()) == []  # bare `longlag` trains nothing
+    for what, one in (("models", "gru"), ("tasks", "copy"), ("experiments", "gap"), ("published", "tallec")):
+        assert one in longlag("list", what)
+    assert "# units per layer" in longlag("train", "--help")
+    small = ["max_steps=4", "validation.every=2", "validation.sequences=16", "eval.sequences=16", "logger=none"]
+    assert "test accuracy" in longlag("train", "model=gru", "task=copy", "lag=5", *small, "hydra.run.dir=run")
+    longlag("model=rnn", "lag=5", *small, "hydra.run.dir=other")
+    assert "gru" in longlag("table", ".")
+    longlag("report", ".", "--to", "page.html")
+    assert (tmp_path / "page.html").is_file()
+    assert "accuracy" in longlag("evaluate", "run", "eval.lags=[5,9]")
+    longlag("gates", "run")
+    assert "copy" in longlag("horizon", "--help")
+    assert "presets" in longlag("verify", "--help")
+    code = "import longlag; print(longlag.__file__)"
+    where = subprocess.run([installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert str(installed.parent) in where.stdout
 
 
 def unexplained(path: Path) -> Iterator[str]:

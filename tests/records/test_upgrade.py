@@ -105,7 +105,7 @@ def test_no_two_groups_share_a_name(settings: list[tuple[int, dict]]):
 
 @pytest.mark.parametrize("schema", [0, 3, "1", True, None, 1.0, [1]])
 def test_another_schema_is_refused(schema: object):
-    with pytest.raises(ValueError, match=r"its schema is .*; this version of longlag reads 1, 2"):
+    with pytest.raises(ValueError, match=r"its schema is .*; this version of longlag reads schemas 1, 2"):
         upgrade({"schema": schema})
 
 
