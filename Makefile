@@ -42,8 +42,9 @@ clean:
 # torch first and by itself: a plain range would take the newest build, several GB of it.
 # The other pins then apply whichever torch was chosen.
 $(READY): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): about 2 GB with $(TORCH), 2 to 5 minutes. pip says what it is doing:"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/pip install --disable-pip-version-check "$(TORCH)"
 	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e ".[dev]"
+	$(BIN)/pip install --disable-pip-version-check -c $(VENV)/constraints.txt -e ".[dev]"
 	touch $@

@@ -219,7 +219,7 @@ def test_a_sweep_of_names_and_of_own_classes(capfd, caplog):
     found = sorted((run.record["model"], run.record["lag"], run.record["seed"]) for run in runs)
     assert found == [(model, lag, seed) for model in ("Leaky", "rnn") for lag in (5, 6) for seed in (0, 1)]
     assert {run.record["status"] for run in runs} == {"finished"}
-    assert "of 4 runs" in capfd.readouterr().out
+    assert "of 4 runs" in capfd.readouterr().err
     before = {path: path.stat().st_mtime_ns for path in Path("sweep").rglob(records.FILE)}
     more = longlag.sweep(**{**grid, "seed": range(3)}, **SMALL)
     assert len(more) == 12

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -31,6 +32,7 @@ Core = Callable[..., torch.nn.Module]  # a class of a core, or a function that m
 OWN_RATE = 0.001  # learning rate of a core that has no YAML file, unless one is given: the default of Adam
 OUTPUTS = Path("outputs")
 SHOWN = 3  # settings that an error message names at most
+COLOURFUL = ("FORCE_COLOR", "CLICOLOR_FORCE")  # set in a notebook: a process would send colours into a pipe
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -269,11 +271,14 @@ def _sweep_named(where: Path, workers: int, grid: Mapping[str, Any]) -> None:
         words += ["hydra/launcher=processes", f"hydra.launcher.workers={workers}"]
     command = [sys.executable, "-m", "longlag", "train", "-m", *words]
     last = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
+    # Its progress goes to standard error, as ours does. Its tables are not shown: `sweep` returns what is in them.
+    plain = {name: value for name, value in os.environ.items() if name not in COLOURFUL}
+    how: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "env": plain}
+    with subprocess.Popen(command, **how) as process:
+        assert process.stderr is not None
         try:
-            for line in process.stdout:
-                sys.stdout.write(line)
+            for line in process.stderr:
+                sys.stderr.write(line)
                 last = line.strip() or last
         except KeyboardInterrupt:  # a notebook interrupts this process alone
             process.send_signal(signal.SIGINT)

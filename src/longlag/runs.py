@@ -186,6 +186,6 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _printed(shown: Any) -> str:
-    console = Console(file=io.StringIO(), width=WIDE)
+    console = Console(file=io.StringIO(), width=WIDE, force_jupyter=False, force_terminal=False)
     console.print(shown)
     return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined]
