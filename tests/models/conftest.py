@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from longlag.models import scratch
+from longlag.models.kernels import scan
 from longlag.models.kernels.native import bind, build, cells
 
 
@@ -20,6 +21,7 @@ def double_kernels() -> ctypes.CDLL:
 
 @pytest.fixture
 def kernels_in_double(double_kernels: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets impl=native run in float64, and in no other type."""
-    monkeypatch.setattr(scratch, "kernels", lambda: double_kernels)
+    """Lets impl=native and the scan in C run in float64 and complex128, and in no other type."""
+    for user in (scratch, scan):
+        monkeypatch.setattr(user, "kernels", lambda: double_kernels)
     monkeypatch.setattr(cells, "DTYPE", torch.float64)

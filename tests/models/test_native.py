@@ -1,4 +1,4 @@
-"""The native kernels compute what the equations do: any shape, any strides, in float32 and, compiled for it, float64."""
+"""The native kernels compute what the equations do, for any shape and strides, in float32 and in float64."""
 
 import ctypes
 import random

@@ -15,7 +15,10 @@ from longlag.models.scratch import Scratch
 SCALES = (1e-8, 1e-6, 1e-3, 0.1, 1.0, 10.0)
 SHAPES = ((1, 1, 1), (3, 22, 2), (33, 70, 1))  # batch, time, layers
 INITS = [
-    (make, init) for make in CELLS for init in ("orthogonal", "chrono") if init != "chrono" or make.architecture != "rnn"
+    (make, init)
+    for make in CELLS
+    for init in ("orthogonal", "chrono")
+    if init != "chrono" or make.architecture != "rnn"
 ]
 TIMES, ROUNDINGS = 10, 4 * torch.finfo(torch.float32).eps
 LEAST = 1e-30  # near the smallest numbers that float32 holds, digits are lost in any case
@@ -28,7 +31,13 @@ def cores(make: type[Scratch], layers: int, init: str) -> tuple[Scratch, ...]:
     """
     truth, *others = (
         make(5, 16, layers, init=init, t_max=15_000, impl=impl, memory=memory)
-        for impl, memory in (("reference", "normal"), ("reference", "normal"), ("fused", "normal"), ("fused", "low"), ("native", "normal"))
+        for impl, memory in (
+            ("reference", "normal"),
+            ("reference", "normal"),
+            ("fused", "normal"),
+            ("fused", "low"),
+            ("native", "normal"),
+        )
     )
     for other in others:
         other.load_state_dict(truth.state_dict())

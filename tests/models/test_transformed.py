@@ -117,7 +117,7 @@ def test_refused_and_the_reference_named(make, ask):
     for impl, memory in EXECUTIONS[1:]:
         core = made(make, impl, memory)
         assert core.ran == impl
-        with pytest.raises(RuntimeError, match=r"a fused cell cannot .*: make the core with impl=reference"):
+        with pytest.raises(RuntimeError, match=r"a fused loop cannot .*: make the core with impl=reference"):
             REFUSED[ask](core)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from longlag.models.initialisation import GATES, initialise
-from longlag.models.kernels.bptt import over_time
+from longlag.models.kernels.bptt import over_time, rewritten
 from longlag.models.kernels.fused_cell import Fused
 from longlag.models.kernels.native import kernels
 from longlag.models.kernels.native.cells import has_kernel, is_readable, runner
@@ -144,7 +144,7 @@ class Scratch(nn.Module):
 
     def runs(self, *tensors: Tensor) -> str:
         """The implementation that runs for these inputs, states and weights: native, fused or reference."""
-        if self.impl == "reference" or _rewritten():
+        if self.impl == "reference" or rewritten():
             return "reference"
         can = self.impl != "fused" and self.memory == "normal" and has_kernel(self.fused)
         return "native" if can and all(map(is_readable, tensors)) and kernels() is not None else "fused"
@@ -162,11 +162,6 @@ def unrolled(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], we
     for Wx_t in (x @ W.T + b_ih).unbind(1):  # (batch, gates hidden_size); unbind once: indexing would be O(time^2)
         state, gates = step(Wx_t, *state, U, b_hh, *extra)
         yield state, gates
-
-
-def _rewritten() -> bool:
-    """Whether torch transforms, compiles or traces the computation, which works with the plain equations only."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
 
 
 def _check_input(x: Tensor, input_size: int) -> None:

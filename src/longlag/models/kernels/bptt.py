@@ -94,8 +94,8 @@ class OverTime(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *incoming: Any) -> tuple[Tensor | None, ...]:
         """Return the gradients with respect to x, h_0, C_0, the packed weights and p."""
-        if torch._C._are_functorch_transforms_active() or any(map(_is_batched, incoming)):
-            raise RuntimeError(f"a fused cell cannot take several gradients at once: {INSTEAD}")
+        if torch._C._are_functorch_transforms_active() or any(map(is_batched, incoming)):
+            raise RuntimeError(f"a fused loop cannot take several gradients at once: {INSTEAD}")
         saved = ctx.saved_tensors
         # `cell` and `keep` have no gradient. The first five saved tensors are the inputs that have one.
         return None, None, *Once.apply(partial(ctx.gradients, ctx, saved, *incoming), *incoming, *saved[:5])
@@ -103,7 +103,7 @@ class OverTime(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         """Refuse forward-mode differentiation."""
-        raise RuntimeError(f"a fused cell cannot be differentiated forward: {INSTEAD}")
+        raise RuntimeError(f"a fused loop cannot be differentiated forward: {INSTEAD}")
 
 
 class Once(torch.autograd.Function):
@@ -121,7 +121,7 @@ class Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
         """Refuse second derivatives."""
-        raise RuntimeError(f"a fused cell cannot be differentiated twice: {INSTEAD}")
+        raise RuntimeError(f"a fused loop cannot be differentiated twice: {INSTEAD}")
 
 
 def _gradients(
@@ -155,7 +155,12 @@ def _gradients(
     return dx, dh, dC, d_packed.t(), dp
 
 
-def _is_batched(gradient: Tensor | None) -> bool:
+def rewritten() -> bool:
+    """Whether torch transforms, compiles or traces the computation, which works with the plain equations only."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+
+
+def is_batched(gradient: Tensor | None) -> bool:
     """Whether the tensor holds several gradients: `is_grads_batched` of `torch.autograd.grad` hides that dimension."""
     return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
 

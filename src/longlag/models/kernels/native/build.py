@@ -143,8 +143,9 @@ def _run(command: list[str], what: str, **environment: str) -> str:
     """
     try:
         done = subprocess.run(
-            command, env=os.environ | environment, capture_output=True, text=True, errors="replace", timeout=SECONDS
-        )
+            command, env=os.environ | environment, capture_output=True, check=False, text=True, errors="replace",
+            timeout=SECONDS,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"{what} took more than {SECONDS} s") from error
     if done.returncode < 0:

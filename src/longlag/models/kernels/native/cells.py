@@ -44,24 +44,33 @@ class NativeOverTime(OverTime):
     """The loop over the chunks of a sequence, forward and backward; it refuses what `OverTime` refuses."""
 
     @staticmethod
-    def forward(
-        ctx: Any, kernel: Kernel, keep: bool, x: Tensor, h_0: Tensor, C_0: Tensor | None, packed: Tensor, p: Tensor | None
+    def forward(  # type: ignore[override]  # nobody calls it as an OverTime
+        ctx: Any,
+        kernel: Kernel,
+        keep: bool,
+        x: Tensor,
+        h_0: Tensor,
+        C_0: Tensor | None,
+        packed: Tensor,
+        p: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Arguments and results are as in `OverTime.forward`, with a kernel in place of its cell."""
         time, batch, hidden = x.shape[1], *h_0.shape
         keep = keep and any(ctx.needs_input_grad)
         steps = max(1, ROWS // max(1, batch))
-        spans = [(t, min(t + steps, time)) for t in range(0, time, steps)] if keep else [(0, time)]
+        steps_at_once = steps if keep else time
         weights = kernel.packed(packed, x.shape[2], back=False)
         wide, wide_p = padded(kernel.library, hidden), None if p is None else widened(p, kernel)
         hs = h_0.new_empty(time + 1, batch, wide)  # h_0, …, h_T
         hs[0] = widened(h_0, kernel)
-        C, kept = None if C_0 is None else widened(C_0, kernel), []
-        for first, last in spans:
+        C = None if C_0 is None else widened(C_0, kernel)
+        kept: list[Tensor | None] = []
+        for first in range(0, time, steps_at_once):
+            last = min(first + steps_at_once, time)
             slots = last - first if keep else 0  # 0: all steps share one array
             gates = h_0.new_empty(max(1, slots), batch, kernel.cell.blocks, wide)
             Cs = None if C is None else h_0.new_empty(slots + 1, batch, wide)
-            if Cs is not None:
+            if C is not None and Cs is not None:
                 Cs[0] = C
             kernel.call(
                 "forward", last - first, batch, x.shape[2], hidden, x[:, first:last], x.stride(1), x.stride(0),
@@ -70,7 +79,7 @@ class NativeOverTime(OverTime):
             )  # fmt: skip
             C = None if Cs is None else Cs[-1]
             kept += [gates, Cs] if keep else []
-        ctx.cell, ctx.keep, ctx.spans, ctx.gradients = kernel, keep, spans, _gradients
+        ctx.kernel, ctx.keep, ctx.steps, ctx.gradients = kernel, keep, steps, _gradients
         ctx.save_for_backward(x, h_0, C_0, packed, p, hs, *kept)
         end = None if C is None else C[:, :hidden].clone()
         return hs[1:, :, :hidden].transpose(0, 1), hs[-1, :, :hidden].clone(), end
@@ -81,7 +90,9 @@ def runner(library: ctypes.CDLL) -> Callable[..., tuple[Tensor, Tensor, Tensor |
 
     def run(cell: Fused, keep: bool, *tensors: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         # The kernels read the memory as it is: a tensor that only stands for the negative of it becomes a copy.
-        return NativeOverTime.apply(Kernel(cell, library), keep, *(t if t is None else t.resolve_neg() for t in tensors))
+        return NativeOverTime.apply(
+            Kernel(cell, library), keep, *(t if t is None else t.resolve_neg() for t in tensors)
+        )
 
     return run
 
@@ -91,10 +102,11 @@ def has_kernel(cell: Fused) -> bool:
     return vars(type(cell)).get("kernel") is not None
 
 
-def is_readable(tensor: Tensor) -> bool:
+def is_readable(tensor: Tensor, or_complex: bool = False) -> bool:
     """Whether a kernel can read the tensor's memory, and no mode of torch must see what is computed."""
     plain = type(tensor) in (Tensor, nn.Parameter) and not torch._C._len_torch_dispatch_stack()
-    return plain and tensor.is_cpu and tensor.dtype == DTYPE and tensor.layout == torch.strided
+    dtypes = (DTYPE, DTYPE.to_complex()) if or_complex else (DTYPE,)
+    return plain and tensor.is_cpu and tensor.dtype in dtypes and tensor.layout == torch.strided
 
 
 def widened(tensor: Tensor, kernel: Kernel) -> Tensor:
@@ -111,9 +123,8 @@ def _gradients(
 ) -> tuple[Tensor | None, ...]:
     """Backpropagation through time, chunk by chunk, from the last chunk to the first."""
     x, _, _, packed, p, hs, *kept = saved
-    kernel, (time, batch, hidden) = ctx.cell, d_outputs.transpose(0, 1).shape
-    _, _, of_x, of_h, _, of_packed, of_p = ctx.needs_input_grad
-    width, steps = x.shape[2], max(1, ROWS // max(1, batch))
+    kernel, steps, width, (batch, time, hidden) = ctx.kernel, ctx.steps, x.shape[2], d_outputs.shape
+    _, _, of_x, _, _, of_packed, of_p = ctx.needs_input_grad
     U = kernel.packed(packed, width, back=True)
     sums = Sums(kernel, packed, width) if of_packed else None
     dx = torch.empty_like(x) if of_x else None
@@ -135,7 +146,7 @@ def _gradients(
         if dx is not None:
             dx[:, now] = (dz.flatten(2) @ packed[:, :width]).transpose(0, 1)
         if dp is not None:
-            dp += kernel.cell.peephole_gradient(dz, C[..., :hidden])
+            dp += kernel.cell.peephole_gradient(dz, kept[number + 1][..., :hidden])
     return dx, dh[:, :hidden], None if dC is None else dC[:, :hidden], None if sums is None else sums.gradient(), dp
 
 

@@ -1,18 +1,20 @@
-"""Tries a library of the kernels against the equations in plain Python: python -m longlag.models.kernels.native.check FILE.
+"""Tries a library of the kernels against the equations in plain Python.
 
-`build.py` runs this in a process of its own before a library is used: what was compiled wrongly, or for another
-processor, ends that process and no other. Small sizes, but with a part of a tile and of a vector in each direction.
+`build.py` runs this, as python -m longlag.models.kernels.native.check FILE, in a process of its own before a library is
+used: what was compiled wrongly, or for another processor, ends that process and no other. The sizes are small, but with
+a part of a tile and of a vector in each direction.
 """
 
 import ctypes
 import math
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from longlag.models.kernels.native.bind import load, padded
+from longlag.models.kernels.native.bind import SCANS, load, padded
 
 TIME, BATCH, WIDTH = 3, 5, 2
 NUDGE, CLOSE = 1e-5, 1e-4
@@ -186,6 +188,39 @@ class Tried:
         true = [[sum(A[r][k] * Z[r][n] for r in range(rows)) for n in range(N)] for k in range(K)]
         compare("the products", self.narrow(total, N, N), true)
 
+    def scan(self, name: str, random: Random) -> None:
+        """Compare a scan and its gradients with the recurrence, with a of each step and with one of all steps."""
+        H, imaginary = self.library.lanes() + 3, name == "scan_complex"
+
+        def rows(number: int) -> list[list[complex]]:
+            draw = partial(random.uniform, -1, 1)
+            return [[complex(draw(), draw() * imaginary) for _ in range(H)] for _ in range(number)]
+
+        def put(rows: list[list[complex]]) -> Any:
+            return self.array(v for row in rows for c in row for v in ((c.real, c.imag) if imaginary else (c.real,)))
+
+        h_0, a, b, d_out = rows(1), rows(TIME), rows(TIME), rows(TIME)  # of one sequence
+        width = 2 * H if imaginary else H
+        for constant in (0, 1):
+            a_t = [a[0]] * TIME if constant else a
+            states = list(h_0)
+            for t in range(TIME):
+                states.append([a_t[t][u] * states[t][u] + b[t][u] for u in range(H)])
+            d, carry, by_a = list(d_out), [0j] * H, [[0j] * H for _ in range(TIME)]
+            for t in reversed(range(TIME)):
+                d[t] = [d_out[t][u] + carry[u] for u in range(H)]
+                by_a[t] = [d[t][u] * states[t][u].conjugate() for u in range(H)]
+                carry = [a_t[t][u].conjugate() * d[t][u] for u in range(H)]
+            by_a = [[sum(column) for column in zip(*by_a, strict=True)]] if constant else by_a
+            h, da, db, dh_0 = (self.zeros(n, width) for n in (TIME, len(by_a), TIME, 1))
+            strides, given = (0, 0 if constant else H), (put(a), put(h_0))
+            getattr(self.library, f"{name}_forward")(1, TIME, H, given[0], *strides, put(b), 0, H, given[1], h)
+            getattr(self.library, f"{name}_backward")(
+                1, TIME, H, constant, given[0], *strides, given[1], h, put(d_out), 0, H, da, db, dh_0
+            )
+            for found, true in ((h, states[1:]), (da, by_a), (db, d), (dh_0, [carry])):
+                compare(name, [list(found)], [list(put(true))])
+
 
 def compare(name: str, found: list[Numbers], true: list[Numbers]) -> None:
     """Raise AssertionError if a number differs, or is not one."""
@@ -208,6 +243,8 @@ def main(path: str) -> None:
     tried.products(random)
     for name, cell in CELLS.items():
         tried.cell(name, Case(cell, library.lanes() + 3, random))
+    for name in SCANS:
+        tried.scan(name, random)
 
 
 if __name__ == "__main__":

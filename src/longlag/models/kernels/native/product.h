@@ -18,6 +18,7 @@
 /* sums[j][first + q] += sum_k A[j][k] W[k][q] for q < columns; W is (K, columns, LANES). All but K are constants. */
 INLINE void accumulate(int rows, int first, int columns, int64_t K, const real *A, int64_t row, int64_t step,
                        const real *W, vec sums[ROWS][COLUMNS]) {
+#pragma GCC unroll 2
     for (int64_t k = 0; k < K; k++, W += columns * LANES) {
         vec w[COLUMNS];
 #pragma GCC unroll 4
