@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from longlag.models import scratch
-from longlag.models.kernels import scan
+from longlag.models.kernels import native, scan
 from longlag.models.kernels.native import bind, build, cells
 
 
@@ -21,7 +21,7 @@ def double_kernels() -> ctypes.CDLL:
 
 @pytest.fixture
 def kernels_in_double(double_kernels: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets impl=native and the scan in C run in float64 and complex128, and in no other type."""
-    for user in (scratch, scan):
+    """Lets the native kernels run in float64 and complex128, and in no other type."""
+    for user in (scratch, scan, native):
         monkeypatch.setattr(user, "kernels", lambda: double_kernels)
     monkeypatch.setattr(cells, "DTYPE", torch.float64)

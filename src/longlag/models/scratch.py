@@ -133,8 +133,7 @@ class Scratch(nn.Module):
         ran = self.runs(x, *state, *weights)
         if ran == "reference":
             return loop(type(self).step, x, state, weights)
-        library = kernels() if ran == "native" else None
-        run = None if library is None else runner(library)
+        run = runner(kernels()) if ran == "native" else None
         return over_time(self.fused, self.memory == "low", x, state, weights, run)
 
     @property

@@ -28,7 +28,10 @@ ROWS = 1536  # steps times batch size of a chunk: large enough for matrix produc
 # Memory of one step of a chunk in the backward pass, as a multiple of one C, roughly. A chunk of n steps needs 12 n and
 # the stored C need time / n (in units of one C); the sum is smallest at n = sqrt(time / 12).
 STEP_OVER_C = 12
-INSTEAD = "make the core with impl=reference (model.impl=reference on the command line), which runs under autograd"
+INSTEAD = (
+    "make the core with impl=reference (model.impl=reference on the command line), which runs under autograd"
+    " (one of torch's own layers: set its `kernels` to library)"
+)
 
 
 def over_time(

@@ -85,8 +85,9 @@ class NativeOverTime(OverTime):
         return hs[1:, :, :hidden].transpose(0, 1), hs[-1, :, :hidden].clone(), end
 
 
-def runner(library: ctypes.CDLL) -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
+def runner(library: ctypes.CDLL | None) -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
     """What `bptt.over_time` calls in place of `OverTime.apply`, with the same arguments."""
+    assert library is not None
 
     def run(cell: Fused, keep: bool, *tensors: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         # The kernels read the memory as it is: a tensor that only stands for the negative of it becomes a copy.
