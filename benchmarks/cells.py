@@ -27,6 +27,7 @@ from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 from longlag.measure.cost import environment, peak_memory_bytes, watch_memory
 from longlag.models.gru_scratch import GRUScratch
+from longlag.models.kernels.scan import scan, scan_reference
 from longlag.models.lstm_scratch import LSTMScratch
 from longlag.models.rnn_scratch import RNNScratch
 from longlag.training import malloc
@@ -59,6 +60,19 @@ SPEED = [
     Ratio(SMALL, "lstm_scratch", "nn.LSTMCell", dict.fromkeys(ALLOCATORS, 2.2), dict.fromkeys(ALLOCATORS, 3.0)),
     Ratio(SMALL, "gru_scratch", "nn.GRU", dict.fromkeys(ALLOCATORS, 1.0), dict.fromkeys(ALLOCATORS, 2.0)),
     Ratio(SMALL, "rnn_scratch", "nn.RNN", dict.fromkeys(ALLOCATORS, 1.0), dict.fromkeys(ALLOCATORS, 2.0)),
+    Ratio(SMALL, "lstm_scratch native", "nn.LSTM", {"tuned": 1.2}, {"tuned": 1.5}),
+    Ratio(LARGE, "lstm_scratch native", "nn.LSTM", {"tuned": 1.1}, {"tuned": 1.2}),
+    Ratio(SMALL, "lstm_scratch native", "lstm_scratch", dict.fromkeys(ALLOCATORS, 1.8), dict.fromkeys(ALLOCATORS, 2.4)),
+    Ratio(SMALL, "gru_scratch native", "nn.GRU", dict.fromkeys(ALLOCATORS, 3.0), dict.fromkeys(ALLOCATORS, 4.5)),
+    Ratio(SMALL, "rnn_scratch native", "nn.RNN", dict.fromkeys(ALLOCATORS, 3.0), dict.fromkeys(ALLOCATORS, 5.0)),
+    Ratio(SMALL, "scan", "scan by autograd", dict.fromkeys(ALLOCATORS, 3.0), dict.fromkeys(ALLOCATORS, 6.0)),
+    Ratio(
+        SMALL,
+        "complex scan",
+        "complex scan by autograd",
+        dict.fromkeys(ALLOCATORS, 3.0),
+        dict.fromkeys(ALLOCATORS, 6.0),
+    ),
     Ratio(SMALL, "lstm_scratch low", "lstm_scratch", dict.fromkeys(ALLOCATORS, 1 / 1.35)),
     Ratio(LARGE, "lstm_scratch low", "lstm_scratch", dict.fromkeys(ALLOCATORS, 1 / 1.35)),
 ]
@@ -81,15 +95,41 @@ class CellLoop(nn.LSTMCell):
         return torch.stack(outputs, dim=1)
 
 
+class Scanned(nn.Module):
+    """A scan of given a and b, which want a gradient; the input gives nothing but the sizes."""
+
+    def __init__(self, run: Callable[..., Tensor], dtype: torch.dtype, input_size: int, hidden: int):
+        super().__init__()
+        self.run, self.like = run, torch.empty(hidden, dtype=dtype)
+        self.given: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, time, input) -> (batch, time, hidden)."""
+        if self.given is None or self.given[0].shape[:2] != x.shape[:2]:
+            size = (*x.shape[:2], len(self.like))
+            a, b = (torch.randn(size, dtype=self.like.dtype) for _ in range(2))
+            self.given = (a / (1 + a.abs())).requires_grad_(), b.requires_grad_()
+        for tensor in self.given:
+            tensor.grad = None
+        return self.run(*self.given)
+
+
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "nn.LSTM": partial(nn.LSTM, batch_first=True),
     "nn.GRU": partial(nn.GRU, batch_first=True),
     "nn.RNN": partial(nn.RNN, batch_first=True),
     "nn.LSTMCell": CellLoop,
-    "lstm_scratch": LSTMScratch,
-    "lstm_scratch low": partial(LSTMScratch, memory="low"),
-    "gru_scratch": GRUScratch,
-    "rnn_scratch": RNNScratch,
+    "lstm_scratch": partial(LSTMScratch, impl="fused"),
+    "lstm_scratch low": partial(LSTMScratch, impl="fused", memory="low"),
+    "lstm_scratch native": partial(LSTMScratch, impl="native"),
+    "gru_scratch": partial(GRUScratch, impl="fused"),
+    "gru_scratch native": partial(GRUScratch, impl="native"),
+    "rnn_scratch": partial(RNNScratch, impl="fused"),
+    "rnn_scratch native": partial(RNNScratch, impl="native"),
+    "scan": partial(Scanned, scan, torch.float32),
+    "scan by autograd": partial(Scanned, scan_reference, torch.float32),
+    "complex scan": partial(Scanned, scan, torch.complex64),
+    "complex scan by autograd": partial(Scanned, scan_reference, torch.complex64),
 }
 
 
@@ -106,7 +146,8 @@ def seconds(model: str, batch: int, hidden: int) -> float:
     core, x, gradient = made(model, batch, hidden)
     started = time.perf_counter()
     outputs = core(x)
-    (outputs if isinstance(outputs, Tensor) else outputs[0]).backward(gradient)
+    outputs = outputs if isinstance(outputs, Tensor) else outputs[0]
+    outputs.backward(gradient.to(outputs.dtype))
     return time.perf_counter() - started
 
 

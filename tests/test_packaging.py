@@ -44,6 +44,8 @@ def test_wheel_carries_the_configuration(wheel: zipfile.ZipFile):
 def test_wheel_carries_the_modules_and_nothing_else(wheel: zipfile.ZipFile):
     modules = {name for name in wheel.namelist() if name.endswith(".py")}
     assert modules == {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    kernels = {name for name in wheel.namelist() if name.endswith((".c", ".h"))}
+    assert kernels == {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.[ch]")} != set()
     assert {name.split("/")[0].split("-")[0] for name in wheel.namelist()} == {"longlag", "hydra_plugins"}
 
 

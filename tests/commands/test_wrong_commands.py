@@ -237,7 +237,7 @@ LINES = [
     ("model.init=abc", "it takes torch, orthogonal, forget_one, chrono"),
     ("model=transformer model.init=chrono", "it takes torch"),
     ("model=transformer model.num_heads=3", "is not divisible by model.num_heads=3"),
-    ("model=lstm_scratch model.impl=abc", "model.impl must be one of fused, reference"),
+    ("model=lstm_scratch model.impl=abc", "model.impl must be one of auto, native, fused, reference"),
     ("model.dropout=0.5", "needs model.num_layers of at least 2"),
     ("lag_mode=curriculum lag_mode.first=100", "lag_mode.first must lie from 2 to lag=6"),
     ("lag_mode=curriculum lag_mode.threshold=2", "lag_mode.threshold must be above 0 and at most 1"),

@@ -7,16 +7,16 @@ from longlag.models.gru_scratch import GRUScratch
 from longlag.models.lstm_1997 import LSTM1997
 from longlag.models.lstm_peephole import LSTMPeephole
 from longlag.models.lstm_scratch import LSTMScratch
-from longlag.models.rnn_scratch import RNNScratch
+from longlag.models.rnn_scratch import ReLURNNScratch, RNNScratch
 from longlag.models.scratch import Scratch
 
 STOCK = {LSTMScratch: nn.LSTM, GRUScratch: nn.GRU, RNNScratch: nn.RNN}
 
 
-CELLS = (*STOCK, LSTM1997, LSTMPeephole)
+CELLS = (*STOCK, LSTM1997, LSTMPeephole, ReLURNNScratch)
 
 
-EXECUTIONS = (("reference", "normal"), ("fused", "normal"), ("fused", "low"))
+EXECUTIONS = (("reference", "normal"), ("fused", "normal"), ("fused", "low"), ("native", "normal"))
 
 
 CLOSE = {"rtol": 0.0, "atol": 1e-10}

@@ -174,18 +174,27 @@ def test_copies_and_pickles_are_the_same_core(make):
     core, x = make(5, HIDDEN, LAYERS, memory="low"), torch.randn(BATCH, 6, 5)
     for other in (copy.deepcopy(core), pickle.loads(pickle.dumps(core))):
         assert isinstance(other, Scratch)
-        assert (other.impl, other.memory) == ("fused", "low")
+        assert (other.impl, other.memory) == ("auto", "low")
         assert torch.equal(other(x), core(x))
 
 
+OUT_OF_RANGE = [  # the fused GRU multiplies an input by weights of 0, which makes an infinite one NaN
+    (impl, memory, value)
+    for impl, memory in EXECUTIONS[1:]
+    for value in (float("nan"), -1e30, *((float("inf"), -float("inf")) if impl == "native" else ()))
+]
+
+
 @every_cell
-@pytest.mark.parametrize("memory", ["normal", "low"])
-@pytest.mark.parametrize("value", [float("nan"), -1e30])
-def test_numbers_out_of_range_spread_as_in_the_reference(make, memory, value):
-    fused, reference = make(5, HIDDEN, memory=memory), make(5, HIDDEN, impl="reference")
-    fused.load_state_dict(reference.state_dict())
-    x, state = torch.randn(BATCH, 6, 5), state_of(fused, BATCH)
+@pytest.mark.parametrize(("impl", "memory", "value"), OUT_OF_RANGE)
+def test_numbers_out_of_range_spread_as_in_the_reference(make, impl, memory, value):
+    torch.manual_seed(0)
+    core, reference = make(5, HIDDEN, impl=impl, memory=memory), make(5, HIDDEN, impl="reference")
+    core.load_state_dict(reference.state_dict())
+    x, state = torch.randn(BATCH, 6, 5), state_of(core, BATCH)
     x[0, 2, 1] = value
-    found, expected = everything(fused, x, state), everything(reference, x, state)
-    for name in expected:
-        torch.testing.assert_close(found[name], expected[name], equal_nan=True, msg=name)
+    found, expected = everything(core, x, state), everything(reference, x, state)
+    for name, known in expected.items():
+        largest = known[known.isfinite()].abs().max().item() if known.isfinite().any() else 0.0
+        close = {"rtol": 1.3e-6, "atol": max(1e-5, 1e-6 * largest)}  # the ReLU lets a number of any size through
+        torch.testing.assert_close(found[name], known, equal_nan=True, **close, msg=name)

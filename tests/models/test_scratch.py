@@ -140,7 +140,7 @@ def test_weights_alone_may_want_a_gradient(make, impl, memory):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match=r"model\.impl must be one of fused, reference, got fussed"):
+    with pytest.raises(ValueError, match=r"model\.impl must be one of auto, native, fused, reference, got fussed"):
         LSTMScratch(2, 3, impl="fussed")
     with pytest.raises(ValueError, match=r"model\.memory must be one of normal, low, got none"):
         LSTMScratch(2, 3, memory="none")

@@ -11,7 +11,7 @@ from torch.autograd.functional import hessian, hvp, jacobian, vhp
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from helpers.cells import CELLS, state_of
+from helpers.cells import CELLS, EXECUTIONS, state_of
 from longlag.models.gru_scratch import GRUScratch
 from longlag.models.scratch import Scratch
 
@@ -110,12 +110,15 @@ REFUSED = {
 
 
 @every_cell
+@pytest.mark.usefixtures("kernels_in_double")
 @pytest.mark.parametrize("ask", REFUSED)
 def test_refused_and_the_reference_named(make, ask):
     REFUSED[ask](made(make, "reference"))
-    for memory in ("normal", "low"):
-        with pytest.raises(RuntimeError, match=r"a fused cell cannot .*: make the core with impl=reference"):
-            REFUSED[ask](made(make, memory=memory))
+    for impl, memory in EXECUTIONS[1:]:
+        core = made(make, impl, memory)
+        assert core.ran == impl
+        with pytest.raises(RuntimeError, match=r"a fused loop cannot .*: make the core with impl=reference"):
+            REFUSED[ask](core)
 
 
 def of_weights(core: Scratch, weights: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -153,10 +156,12 @@ TRANSFORMED = {
 
 
 @every_cell
+@pytest.mark.usefixtures("kernels_in_double")
+@pytest.mark.parametrize("impl", ["fused", "native"])
 @pytest.mark.parametrize("transform", TRANSFORMED)
-def test_transforms_run_the_equations(make, transform):
+def test_transforms_run_the_equations(make, transform, impl):
     apply = TRANSFORMED[transform]
-    torch.testing.assert_close(apply(made(make)), apply(made(make, "reference")), rtol=0, atol=1e-10)
+    torch.testing.assert_close(apply(made(make, impl)), apply(made(make, "reference")), rtol=0, atol=1e-10)
 
 
 def twice(core: Scratch, x: Tensor, compiled: Callable[[Tensor], Tensor]) -> list[list[Tensor]]:
@@ -172,9 +177,11 @@ def test_a_compiled_cell_has_its_gradients():
 
 
 @every_cell
+@pytest.mark.usefixtures("kernels_in_double")
+@pytest.mark.parametrize("impl", ["fused", "native"])
 @pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated
-def test_what_is_recorded_is_not_bound_to_the_values_it_saw(make):
-    core, other = made(make), 3 * X
+def test_what_is_recorded_is_not_bound_to_the_values_it_saw(make, impl):
+    core, other = made(make, impl), 3 * X
     with torch.no_grad():
         for recorded in (torch.jit.trace(core, X, check_trace=False), make_fx(core)(X)):
             torch.testing.assert_close(recorded(other), core(other), rtol=0, atol=1e-10)

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from longlag.models.gru_scratch import FusedGRU
 from longlag.models.recurrent import Recurrent
 
 
@@ -9,3 +10,4 @@ class GRU(Recurrent, nn.GRU):  # type: ignore[misc]  # a core returns its output
     """h_t = (1 - z_t) n_t + z_t h_{t-1}: in torch's convention z_t is the gate that keeps, like f_t of the LSTM."""
 
     architecture = "gru"
+    fused = FusedGRU()

@@ -36,6 +36,7 @@ class FusedGRU(Fused):
     """Blocks in the order n, r, z, q: the candidate, the two gates, and q = U_n h_{t-1} + c_n, which r multiplies."""
 
     blocks = 4
+    kernel = "gru"
     from_h = 1  # block n is W_n x_t + b_n, without h: the recurrent part is in block q
 
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from longlag.models.kernels.fused_lstm import FusedLSTM
 from longlag.models.recurrent import Recurrent
 
 
@@ -13,3 +14,4 @@ class LSTM(Recurrent, nn.LSTM):  # type: ignore[misc]  # a core returns its outp
     """
 
     architecture = "lstm"
+    fused = FusedLSTM()

@@ -30,6 +30,7 @@ class Fused1997(FusedLSTM):
 
     blocks = 3
     unit = 2.0
+    kernel = "lstm_1997"
 
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
         """Reorder torch's rows i, g, o to o, i, g, and halve the rows of g."""

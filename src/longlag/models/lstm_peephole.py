@@ -27,6 +27,8 @@ def lstm_peephole_step(Wx_t: Tensor, h: Tensor, C: Tensor, U: Tensor, b: Tensor,
 class FusedPeephole(FusedLSTM):
     """Blocks in the order o, i, f, g. The peepholes add gradient paths: to C_t through o, to C_{t-1} through i, f."""
 
+    kernel = "lstm_peephole"
+
     def views(self, gates: Tensor, C: Tensor | None) -> Views:
         """The views of the LSTM, but with only i and f together, since o needs C_t first."""
         return gates[:, :, 1:3], *super().views(gates, C)[1:]

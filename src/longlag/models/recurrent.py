@@ -4,15 +4,25 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from longlag.models.initialisation import initialise
+from longlag.models.kernels import native
+from longlag.models.kernels.bptt import over_time, rewritten
+from longlag.models.kernels.fused_cell import Fused
+from longlag.models.kernels.native.cells import is_readable, runner
 
+KERNELS = ("library", "native")
 State = Tensor | tuple[Tensor, ...]  # state of a recurrent core: h, or (h, C), each (layers, batch, hidden_size)
 
 
 class Recurrent:
     """Mixin placed before `nn.RNN`, `nn.LSTM` or `nn.GRU`; the parameters keep torch's names and gate order.
+
+    `core.kernels` chooses who computes the same function of the same weights: `library`, which is torch, or `native`,
+    our own kernels in C (`kernels/native`), for float32 on the CPU where there is a C compiler; elsewhere torch again.
+    It is no part of the weights: a checkpoint of one loads in the other. The native kernels are differentiable once.
 
     Args:
         input_size: width of the input.
@@ -27,7 +37,9 @@ class Recurrent:
     """
 
     architecture: str
+    fused: Fused  # the cell of our own kernels
     weight_hh_l0: Tensor
+    _kernels = "library"
 
     def __init__(
         self,
@@ -55,8 +67,53 @@ class Recurrent:
         """
         layer: Any = super()
         with full_precision(x.device):
-            outputs, state = layer.forward(x.to(self.weight_hh_l0.dtype), state)
-        return outputs, state
+            x = x.to(self.weight_hh_l0.dtype)
+            return self._native(x, state) if self._runs_native(x, state) else layer.forward(x, state)
+
+    @property
+    def kernels(self) -> str:
+        """Who computes: `library` (torch) or `native`.
+
+        Setting another value raises ValueError.
+        """
+        return self._kernels
+
+    @kernels.setter
+    def kernels(self, kernels: str) -> None:
+        if kernels not in KERNELS:
+            raise ValueError(f"kernels must be one of {', '.join(KERNELS)}, got {kernels}")
+        self._kernels = kernels
+
+    @property
+    def ran(self) -> str:
+        """Who computes for inputs of the parameters' type and device: native or library."""
+        return "native" if self._runs_native(self.weight_hh_l0, None) else "library"
+
+    def _runs_native(self, x: Tensor, state: State | None) -> bool:
+        if self.kernels == "library" or rewritten():
+            return False
+        layer: Any = self
+        states = () if state is None else (state,) if isinstance(state, Tensor) else state
+        return all(map(is_readable, (x, *states, *layer.parameters()))) and native.kernels() is not None
+
+    def _native(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """`unroll` by our own kernels."""
+        layer: Any = self
+        parts = 2 if self.fused.has_memory else 1
+        if state is None:
+            zero = x.new_zeros(layer.num_layers, len(x), layer.hidden_size)
+            state = zero if parts == 1 else (zero, zero)
+        layer.check_forward_args(x, state, None)  # torch's own errors
+        begin = (state,) if isinstance(state, Tensor) else state
+        run, ends = runner(native.kernels()), []
+        for number in range(layer.num_layers):
+            x = F.dropout(x, layer.dropout, layer.training) if number else x
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            weights = [getattr(self, f"{name}_l{number}") for name in names]
+            x, *end = over_time(self.fused, False, x, tuple(part[number] for part in begin), weights, run)
+            ends.append(end)
+        end_parts = tuple(torch.stack(part) for part in zip(*ends, strict=True))
+        return x, end_parts if parts == 2 else end_parts[0]
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from longlag.models.initialisation import GATES, initialise
-from longlag.models.kernels.bptt import over_time
+from longlag.models.kernels.bptt import over_time, rewritten
 from longlag.models.kernels.fused_cell import Fused
+from longlag.models.kernels.native import kernels
+from longlag.models.kernels.native.cells import has_kernel, is_readable, runner
 from longlag.models.recurrent import State, check_dropout, full_precision
 
 Step = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # result of a step: the parts of the state, the gates
-IMPLEMENTATIONS = ("fused", "reference")
+IMPLEMENTATIONS = ("auto", "native", "fused", "reference")
 MEMORIES = ("normal", "low")
 
 
@@ -29,8 +31,10 @@ class Scratch(nn.Module):
         t_max: longest time scale of chrono initialisation, in steps.
         impl: `reference` runs the equations under autograd. `fused` computes the same function faster
             (`kernels/bptt.py`), to within a few times the rounding error of the reference, and is differentiable once.
-            Under `torch.func`, `torch.compile`, `torch.export` and tracing the equations run in either case.
-        memory: for `fused`; `low` computes the gates again in the backward pass instead of storing them.
+            `native` does so faster still, in C (`kernels/native`), for float32 on the CPU where there is a C compiler;
+            elsewhere it is `fused`. `auto` is the fastest, today `native`. Under `torch.func`, `torch.compile`,
+            `torch.export` and tracing the equations run in any case.
+        memory: `low` computes the gates again in the backward pass instead of storing them, which only `fused` can.
 
     Raises:
         ValueError: if the scheme does not fit the architecture, dropout is set with a single layer, a name is unknown,
@@ -51,7 +55,7 @@ class Scratch(nn.Module):
         dropout: float = 0.0,
         init: str = "torch",
         t_max: float = 1000,
-        impl: str = "fused",
+        impl: str = "auto",
         memory: str = "normal",
     ):
         super().__init__()
@@ -125,9 +129,24 @@ class Scratch(nn.Module):
 
     def _over_time(self, layer: int, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Run one layer over x (batch, time, width) -> outputs and the final parts, from parts (batch, hidden_size)."""
-        if self.impl == "fused" and not _rewritten():
-            return over_time(self.fused, self.memory == "low", x, state, self.weights(layer))
-        return loop(type(self).step, x, state, self.weights(layer))
+        weights = self.weights(layer)
+        ran = self.runs(x, *state, *weights)
+        if ran == "reference":
+            return loop(type(self).step, x, state, weights)
+        run = runner(kernels()) if ran == "native" else None
+        return over_time(self.fused, self.memory == "low", x, state, weights, run)
+
+    @property
+    def ran(self) -> str:
+        """The implementation that runs for inputs of the parameters' type and device: native, fused or reference."""
+        return self.runs(*self.weights(0))
+
+    def runs(self, *tensors: Tensor) -> str:
+        """The implementation that runs for these inputs, states and weights: native, fused or reference."""
+        if self.impl == "reference" or rewritten():
+            return "reference"
+        can = self.impl != "fused" and self.memory == "normal" and has_kernel(self.fused)
+        return "native" if can and all(map(is_readable, tensors)) and kernels() is not None else "fused"
 
 
 def loop(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor]) -> tuple[Tensor, ...]:
@@ -142,11 +161,6 @@ def unrolled(step: Callable[..., Step], x: Tensor, state: tuple[Tensor, ...], we
     for Wx_t in (x @ W.T + b_ih).unbind(1):  # (batch, gates hidden_size); unbind once: indexing would be O(time^2)
         state, gates = step(Wx_t, *state, U, b_hh, *extra)
         yield state, gates
-
-
-def _rewritten() -> bool:
-    """Whether torch transforms, compiles or traces the computation, which works with the plain equations only."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
 
 
 def _check_input(x: Tensor, input_size: int) -> None:

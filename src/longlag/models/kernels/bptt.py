@@ -28,11 +28,19 @@ ROWS = 1536  # steps times batch size of a chunk: large enough for matrix produc
 # Memory of one step of a chunk in the backward pass, as a multiple of one C, roughly. A chunk of n steps needs 12 n and
 # the stored C need time / n (in units of one C); the sum is smallest at n = sqrt(time / 12).
 STEP_OVER_C = 12
-INSTEAD = "make the core with impl=reference (model.impl=reference on the command line), which runs under autograd"
+INSTEAD = (
+    "make the core with impl=reference (model.impl=reference on the command line), which runs under autograd"
+    " (one of torch's own layers: set its `kernels` to library)"
+)
 
 
 def over_time(
-    cell: Fused, low: bool, x: Tensor, state: tuple[Tensor, ...], weights: Sequence[Tensor]
+    cell: Fused,
+    low: bool,
+    x: Tensor,
+    state: tuple[Tensor, ...],
+    weights: Sequence[Tensor],
+    run: Callable[..., tuple[Tensor, Tensor, Tensor | None]] | None = None,
 ) -> tuple[Tensor, ...]:
     """Run one layer over a sequence.
 
@@ -42,6 +50,7 @@ def over_time(
         x: (batch, time, width).
         state: h_0, or h_0 and C_0, (batch, hidden) each.
         weights: W, U, b_ih, b_hh in torch's layout, then the peephole weights if the cell has them.
+        run: another implementation of `OverTime.apply`; see `native/cells.py`.
 
     Returns:
         Outputs (batch, time, hidden) and the final state, h_T or h_T and C_T.
@@ -55,12 +64,12 @@ def over_time(
     peepholes = p[0].view(-1, U.shape[1]) if p else None
     h_0, C_0 = state if cell.has_memory else (*state, None)
     C_0 = None if C_0 is None else C_0 / cell.unit  # the loop holds C in multiples of `unit`
-    outputs, h, C = OverTime.apply(cell, keep, x, h_0, C_0, packed, peepholes)
+    outputs, h, C = (run or OverTime.apply)(cell, keep, x, h_0, C_0, packed, peepholes)
     return (outputs, h) if C is None else (outputs, h, C * cell.unit)
 
 
 class OverTime(torch.autograd.Function):
-    """The loop over the chunks of a sequence, forward and backward."""
+    """The loop over the chunks of a sequence, forward and backward. A subclass names its own `ctx.gradients`."""
 
     @staticmethod
     def forward(
@@ -73,7 +82,8 @@ class OverTime(torch.autograd.Function):
         hs[0] = h_0
         C, chunk, kept = C_0, None, []
         steps = max(1, ROWS // max(1, batch), 0 if keep else math.isqrt(time // STEP_OVER_C))
-        ctx.cell, ctx.keep, ctx.spans = cell, keep, [(t, min(t + steps, time)) for t in range(0, time, steps)]
+        ctx.cell, ctx.keep, ctx.gradients = cell, keep, _gradients
+        ctx.spans = [(t, min(t + steps, time)) for t in range(0, time, steps)]
         for first, last in ctx.spans:
             chunk = of_time(None if keep else chunk, Chunk, cell, h_0, last - first)
             x_now = x[:, first:last].transpose(0, 1).flatten(0, 1)  # (steps batch, width)
@@ -87,16 +97,16 @@ class OverTime(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *incoming: Any) -> tuple[Tensor | None, ...]:
         """Return the gradients with respect to x, h_0, C_0, the packed weights and p."""
-        if torch._C._are_functorch_transforms_active() or any(map(_is_batched, incoming)):
-            raise RuntimeError(f"a fused cell cannot take several gradients at once: {INSTEAD}")
+        if torch._C._are_functorch_transforms_active() or any(map(is_batched, incoming)):
+            raise RuntimeError(f"a fused loop cannot take several gradients at once: {INSTEAD}")
         saved = ctx.saved_tensors
         # `cell` and `keep` have no gradient. The first five saved tensors are the inputs that have one.
-        return None, None, *Once.apply(partial(_gradients, ctx, saved, *incoming), *incoming, *saved[:5])
+        return None, None, *Once.apply(partial(ctx.gradients, ctx, saved, *incoming), *incoming, *saved[:5])
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         """Refuse forward-mode differentiation."""
-        raise RuntimeError(f"a fused cell cannot be differentiated forward: {INSTEAD}")
+        raise RuntimeError(f"a fused loop cannot be differentiated forward: {INSTEAD}")
 
 
 class Once(torch.autograd.Function):
@@ -114,7 +124,7 @@ class Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
         """Refuse second derivatives."""
-        raise RuntimeError(f"a fused cell cannot be differentiated twice: {INSTEAD}")
+        raise RuntimeError(f"a fused loop cannot be differentiated twice: {INSTEAD}")
 
 
 def _gradients(
@@ -148,7 +158,12 @@ def _gradients(
     return dx, dh, dC, d_packed.t(), dp
 
 
-def _is_batched(gradient: Tensor | None) -> bool:
+def rewritten() -> bool:
+    """Whether torch transforms, compiles or traces the computation, which works with the plain equations only."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+
+
+def is_batched(gradient: Tensor | None) -> bool:
     """Whether the tensor holds several gradients: `is_grads_batched` of `torch.autograd.grad` hides that dimension."""
     return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
 

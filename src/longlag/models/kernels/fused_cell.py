@@ -24,6 +24,8 @@ class Fused(ABC):
         has_memory: whether the cell has a state C beside h. If not, ignore the arguments C, C_t and dC below.
         needs_gates: whether the backward pass needs the gates.
         unit: the loop holds C / unit.
+        kernel: the name of the cell's kernel in `native`, None if it has none. It is not inherited: a class with other
+            equations has none until it names its own.
     """
 
     blocks: ClassVar[int]
@@ -31,6 +33,7 @@ class Fused(ABC):
     has_memory: ClassVar[bool] = False
     needs_gates: ClassVar[bool] = True
     unit: ClassVar[float] = 1.0
+    kernel: ClassVar[str | None] = None
 
     @abstractmethod
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:

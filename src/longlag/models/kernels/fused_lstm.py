@@ -14,6 +14,7 @@ class FusedLSTM(Fused):
 
     blocks = 4
     has_memory = True
+    kernel = "lstm"
 
     def pack(self, W: Tensor, U: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
         """Reorder torch's rows i, f, g, o to o, i, f, g."""
