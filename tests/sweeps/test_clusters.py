@@ -110,7 +110,11 @@ def test_jobs_on_this_machine(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "launcher"), [("submitit", (*LOCAL, "trainer=ddp", "trainer.accelerator=cpu")), ("ray", RAY)]
+    ("module", "launcher"),
+    [
+        ("submitit", (*LOCAL, "trainer=ddp", "trainer.accelerator=cpu")),
+        pytest.param("ray", RAY, marks=pytest.mark.ray),
+    ],
 )
 def test_terminated(tmp_path: Path, module: str, launcher: tuple[str, ...]):
     pytest.importorskip(module, reason="an extra that is not installed")

@@ -230,7 +230,7 @@ def _save_weights(network: Network, step: int, path: Path) -> None:
     content = BytesIO()  # torch's own writer would hide why a file cannot be written
     torch.save({"state_dict": network.state_dict(), "global_step": step}, content)
     with replacing(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(content.getvalue())  # a view, left in a traceback, can crash the garbage collector
 
 
 def _files(trainer: pl.Trainer) -> list[CSVLogger]:
