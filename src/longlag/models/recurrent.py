@@ -68,7 +68,9 @@ class Recurrent:
         layer: Any = super()
         with full_precision(x.device):
             x = x.to(self.weight_hh_l0.dtype)
-            return self._native(x, state) if self._runs_native(x, state) else layer.forward(x, state)
+            states = () if state is None else (state,) if isinstance(state, Tensor) else state
+            usual = x.dim() == 3 and x.shape[1] > 0  # the library takes, or refuses, everything else
+            return self._native(x, state) if usual and self._runs_native(x, *states) else layer.forward(x, state)
 
     @property
     def kernels(self) -> str:
@@ -87,14 +89,14 @@ class Recurrent:
     @property
     def ran(self) -> str:
         """Who computes for inputs of the parameters' type and device: native or library."""
-        return "native" if self._runs_native(self.weight_hh_l0, None) else "library"
+        return "native" if self._runs_native() else "library"
 
-    def _runs_native(self, x: Tensor, state: State | None) -> bool:
+    def _runs_native(self, *given: Tensor) -> bool:
+        """Whether the native kernels run for these inputs and states."""
         if self.kernels == "library" or rewritten():
             return False
         layer: Any = self
-        states = () if state is None else (state,) if isinstance(state, Tensor) else state
-        return all(map(is_readable, (x, *states, *layer.parameters()))) and native.kernels() is not None
+        return all(map(is_readable, (*given, *layer.parameters()))) and native.kernels() is not None
 
     def _native(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """`unroll` by our own kernels."""
