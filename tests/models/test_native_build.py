@@ -208,7 +208,7 @@ def test_a_cache_that_cannot_be_written_to(cache, monkeypatch, caplog):
     assert_fused(caplog, "Permission denied")
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of the threads that torch may have
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12: of the threads that torch may have
 def test_a_process_that_is_forked_and_several_threads_use_one_library():
     torch.manual_seed(0)
     core, inputs = LSTMScratch(3, 40, impl="native"), [torch.randn(5, 100, 3) for _ in range(8)]
