@@ -17,7 +17,10 @@ CHANGEABLE = ("trainer", "runtime", "logger")  # groups that may change when a r
 MADE_NOW = ("_target_", "dir", "name", "version")  # their keys for classes and paths: never taken from a record
 ENDED = ("finished", "diverged")  # statuses that are not resumed; a run that diverged would diverge again
 ROUNDING = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
-ROUNDING += ("runtime.threads", "runtime.kernels")  # changing one of these changes the order of sums, and so the last digits
+ROUNDING += (
+    "runtime.threads",
+    "runtime.kernels",
+)  # changing one of these changes the order of sums, and so the last digits
 GRID = sweep_command.FILE  # a folder with this file holds a sweep
 
 

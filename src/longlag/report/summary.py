@@ -84,7 +84,9 @@ def rows(record: Record) -> list[tuple[str, str]]:
     if cost.get("seconds") is not None:
         kernels = record["environment"].get("kernels")
         ran = f", {kernels} kernels" if kernels else ""
-        found.append(("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s{ran}, {cost['parameters']:,} parameters"))
+        found.append(
+            ("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s{ran}, {cost['parameters']:,} parameters")
+        )
     return found
 
 
