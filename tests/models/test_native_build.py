@@ -125,6 +125,10 @@ WRONG = {  # in the file, the text, and what it becomes
         "vec e = rest * power + (power - all(1));",
         "vec e = (rest + all(1)) * power - all(1);",
     ),
+    "the mask": ("attention.c", "at > (whole)(query - key)", "at > (whole)(query - key + 1)"),
+    "the mean": ("attention.c", "(dp[j][c] - all(mean[j]))", "dp[j][c]"),
+    "the last queries": ("attention.c", "there ? stats[2 * (t + j) + 1] : 0", "stats[1]"),
+    "a head": ("attention.c", "dq + head * T * D", "dq"),
     "the scan": ("scan.c", "carry[u] = a[u] * d;", "carry[u] = d;"),
     "the conjugate": ("scan.c", "im * before[u] - re * before[u + 1]", "im * before[u] + re * before[u + 1]"),
 }
@@ -146,6 +150,7 @@ def test_a_library_for_another_processor_ends_no_run(tmp_path, monkeypatch, capl
     names = [f"{cell}_{part}" for cell in bind.CELLS for part in ("pack", "forward", "backward")]
     names += [f"{scan}_{part}" for scan in bind.SCANS for part in ("forward", "backward")]
     names += ["sigmoid_array", "tanh_array", "add_products"]
+    names += ["attention_space", "attention_forward", "attention_backward"]
     with illegal.open("a") as file:
         file.writelines(f"void {name}(void) {{}}\n" for name in names)
         file.write("long size_of_real(void) { return 4; }\n")

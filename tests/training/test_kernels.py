@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from torch import nn
 
 import longlag
 from helpers.command import compose, train
@@ -17,7 +16,7 @@ from longlag.settings import CONF, plain
 SMALL = ("task=copy", "lag=6", "max_steps=6", "validation.every=2", "validation.sequences=16", "eval.sequences=16")
 SMALL += ("eval.lags=[6]", "runtime.checkpoint_seconds=0", "model.hidden_size=8", "logger=none", "trainer=cpu")
 CHOOSE_NATIVE = ("gap", "gap_quick", "why", "tune", "ten_thousand", "horizon")
-MODELS = ("rnn", "lstm", "gru")
+MODELS = ("rnn", "lstm", "gru", "transformer")
 EFFECT = "runtime.kernels=native has no effect on this model"
 
 
@@ -57,7 +56,7 @@ def test_the_record_names_what_ran(model, run_small, tmp_path):
     [
         ("lstm_scratch", "native"),
         ("lstm_scratch model.impl=fused", "fused"),
-        ("transformer", None),
+        ("transformer", "library"),
         ("lstm", "library"),
     ],
 )
@@ -85,11 +84,11 @@ def test_without_a_compiler_torch_computes(run_small, caplog):
 
 
 def test_a_model_without_that_choice_says_so_once_and_in_a_sweep_never(tmp_path):
-    alone = train(tmp_path, "model=transformer", "model.num_heads=2", *SMALL, "runtime.kernels=native")
+    alone = train(tmp_path, "model=lstm_scratch", "model.impl=fused", *SMALL, "runtime.kernels=native")
     assert alone[0] == 0, alone[1]
     assert alone[1].count(EFFECT) == 1
     sweep = train(
-        tmp_path, "-m", "model=transformer", "model.num_heads=2", *SMALL, "runtime.kernels=native", "seed=0,1"
+        tmp_path, "-m", "model=lstm_scratch", "model.impl=fused", *SMALL, "runtime.kernels=native", "seed=0,1"
     )
     assert sweep[0] == 0, sweep[1]
     assert EFFECT not in sweep[1]
@@ -148,6 +147,5 @@ def test_the_default_and_the_choice_of_the_experiments():
 def test_a_checkpoint_of_one_loads_in_the_other(model, run_small, tmp_path):
     folder, _ = run_small(f"model={model}", "runtime.kernels=native")
     network, _, record = longlag.load(folder)
-    assert isinstance(network.core, nn.RNNBase)
     assert network.core.kernels == "library"
     assert record["config"]["runtime"]["kernels"] == "native"

@@ -388,8 +388,8 @@ class Record(TypedDict):
     cost: Cost
     environment: dict[str, Any]
     """Versions, commit, platform, processor (`cpu`, `cpu_count`), device, threads, allocator, number of processes, and
-    the implementation of the core that ran: `kernels` is `library` or `native` for torch's recurrent layers, `native`,
-    `fused` or `reference` for the cells from scratch, and absent for a core with one implementation."""
+    the implementation of the core that ran: `kernels` is `library` or `native` for `rnn`, `lstm`, `gru` and
+    `transformer`, `native`, `fused` or `reference` for the cells from scratch, and absent for other cores."""
     artifacts: list[Artifact]
     """The weights."""
     folder: NotRequired[str]
