@@ -90,8 +90,8 @@ def chart() -> str:
         parts.append(f'<text x="{LEFT + 25 + 150 * number}" y="20">{cell} over nn.{cell}</text>')
     title = f"Native kernels: times as fast as torch's layers in training, {LONG} steps, tuned allocator"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="12"><title>{escape(title)}</title>\n<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )
