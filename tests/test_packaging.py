@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -71,12 +72,16 @@ def installed(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) 
     return place / "bin"
 
 
+def outside() -> dict[str, str]:
+    """The environment of a process that knows no checkout."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
 @pytest.mark.slow
 def test_the_installed_wheel_trains_and_shows_the_run_outside_of_a_checkout(installed: Path, tmp_path: Path):
     def longlag(*words: str) -> str:
         command = [str(installed / "longlag"), *words]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, env=outside(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -97,8 +102,24 @@ def test_the_installed_wheel_trains_and_shows_the_run_outside_of_a_checkout(inst
     assert "copy" in longlag("horizon", "--help")
     assert "presets" in longlag("verify", "--help")
     code = "import longlag; print(longlag.__file__)"
-    where = subprocess.run([installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    where = subprocess.run(
+        [installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=outside()
+    )
     assert str(installed.parent) in where.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler, cc")
+def test_the_installed_wheel_builds_its_kernels(installed: Path, tmp_path: Path):
+    code = "from longlag.models.kernels.native import build; print(build.HERE, build.library())"
+    done = subprocess.run(
+        [installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=outside() | {"LONGLAG_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    source, library = map(Path, done.stdout.split())
+    assert source.is_relative_to(installed.parent)
+    assert library.is_relative_to(tmp_path / "cache")
 
 
 def unexplained(path: Path) -> Iterator[str]:

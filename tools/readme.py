@@ -1,13 +1,17 @@
-"""Update the tables and the plot of README.md and docs/why.md from the records: python tools/readme.py [--check].
+"""Update the tables and pictures of the pages from what was measured: python tools/readme.py [--check].
 
-It writes docs/gap.png, and the text between the <!-- NAME --> marks of a page from docs/results/NAME. With --check it
-changes nothing, and fails if a page disagrees with the records.
+It writes docs/gap.png, docs/performance.svg, and the text between the <!-- NAME --> marks of a page, from docs/results
+and docs/benchmarks. With --check it changes nothing, and fails if a page or an SVG disagrees with the records.
 """
 
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+import performance
 
 from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
@@ -36,16 +40,33 @@ def why() -> str:
     return pivot.markdown(pivot.pivot(runs, ["model", "model.init"], ["lag_mode", "trainer.gradient_clip_val"]))
 
 
-BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {  # name: (the page it is in, the function that writes it)
-    "gap": ("README.md", gap),
-    "horizon": ("README.md", horizon),
-    "why": ("docs/why.md", why),
+class Block(NamedTuple):
+    """A part of a page: the page, what it is made of, and the function that writes it."""
+
+    page: str
+    source: str
+    write: Callable[[], str]
+
+
+CELLS = "docs/benchmarks/cells.json"
+BLOCKS = {
+    "gap": Block("README.md", "docs/results/gap", gap),
+    "horizon": Block("README.md", "docs/results/horizon", horizon),
+    "why": Block("docs/why.md", "docs/results/why", why),
+    "where": Block("docs/performance.md", CELLS, performance.where),
+    "bounds": Block("docs/performance.md", CELLS, performance.bounds),
+    "training_long": Block("docs/performance.md", CELLS, partial(performance.times, "training", performance.LONG)),
+    "stock": Block("docs/performance.md", CELLS, performance.stock),
+    "training_short": Block("docs/performance.md", CELLS, partial(performance.times, "training", performance.SHORT)),
+    "forward_long": Block("docs/performance.md", CELLS, partial(performance.times, "forward", performance.LONG)),
+    "memory": Block("docs/performance.md", CELLS, performance.memory),
 }
+CHART = ROOT / "docs" / "performance.svg"
 
 
-def rewritten(text: str, name: str, block: str) -> str:
+def rewritten(text: str, name: str, source: str, block: str) -> str:
     """The text of a page with a new block between its marks. Raises ValueError if the marks are missing."""
-    opening, closing = f"<!-- {name}: written by tools/readme.py from docs/results/{name} -->", f"<!-- /{name} -->"
+    opening, closing = f"<!-- {name}: written by tools/readme.py from {source} -->", f"<!-- /{name} -->"
     before, begun, rest = text.partition(opening)
     _, ended, after = rest.partition(closing)
     if not (begun and ended):
@@ -57,14 +78,18 @@ def main(arguments: list[str]) -> None:
     """Write the pages and the plot; with --check, only compare the pages."""
     if arguments not in ([], ["--check"]):
         sys.exit("usage: python tools/readme.py [--check]")
-    for name, (page, block) in BLOCKS.items():
+    for name, (page, source, block) in BLOCKS.items():
         text = (ROOT / page).read_text(encoding="utf-8")
-        wanted = rewritten(text, name, block())
+        wanted = rewritten(text, name, source, block())
         if arguments and wanted != text:
-            raise ValueError(f"{page} disagrees with docs/results/{name}; run python tools/readme.py")
+            raise ValueError(f"{page} disagrees with {source}; run python tools/readme.py")
         if wanted != text:
             write_text(ROOT / page, wanted)
+    chart = performance.chart()
+    if arguments and (not CHART.exists() or CHART.read_text(encoding="utf-8") != chart):
+        raise ValueError(f"{CHART.relative_to(ROOT)} disagrees with {CELLS}; run python tools/readme.py")
     if not arguments:
+        write_text(CHART, chart)
         save(comparison.gap(groups(find([RESULTS / "gap"]))), ROOT / "docs" / "gap.png")
 
 

@@ -17,7 +17,10 @@ CHANGEABLE = ("trainer", "runtime", "logger")  # groups that may change when a r
 MADE_NOW = ("_target_", "dir", "name", "version")  # their keys for classes and paths: never taken from a record
 ENDED = ("finished", "diverged")  # statuses that are not resumed; a run that diverged would diverge again
 ROUNDING = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
-ROUNDING += ("runtime.threads",)  # changing one of these changes the order of sums, and so the last digits
+ROUNDING += (
+    "runtime.threads",
+    "runtime.kernels",
+)  # changing one of these changes the order of sums, and so the last digits
 GRID = sweep_command.FILE  # a folder with this file holds a sweep
 
 
@@ -146,7 +149,8 @@ def differences(plan: RunPlan) -> list[str]:
     """The settings of ROUNDING that differ from those the run was started with, in words for the user."""
     if plan.begun is None:
         return []
-    before, now = flattened(plan.begun["config"]), flattened(plain(plan.cfg))
+    older = {"runtime.kernels": "library"}  # of records without this setting
+    before, now = (older | flattened(config) for config in (plan.begun["config"], plain(plan.cfg)))
     return [
         f"{name}={now.get(name)} (was {before.get(name)})" for name in ROUNDING if before.get(name) != now.get(name)
     ]

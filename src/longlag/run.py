@@ -32,6 +32,7 @@ from longlag.tracking.logger import tracking
 from longlag.training import budget, malloc, processes
 from longlag.training.callbacks import ProbeGradients, ShowProgress, Watch, showing_test
 from longlag.training.checkpoints import Checkpoints, forget, load_weights, to_go_on_from
+from longlag.training.kernels import Kernels
 from longlag.training.learner import Learner
 from longlag.training.trainer import all_threads, make_trainer, quietly, starts_processes
 
@@ -47,7 +48,7 @@ class Prepared(NamedTuple):
         sizes: widths that follow from `budget.parameters`; empty if it is null.
         lags: the lags to test at.
         learner, trainer: the LightningModule and the Lightning Trainer.
-        watch, probe: the callbacks whose measurements go into the record.
+        watch, probe, kernels: the callbacks whose measurements go into the record.
         record: the record, filled while the run proceeds.
     """
 
@@ -61,6 +62,7 @@ class Prepared(NamedTuple):
     trainer: pl.Trainer
     watch: Watch
     probe: ProbeGradients
+    kernels: Kernels
     record: Record
 
     @property
@@ -116,15 +118,16 @@ def prepare(plan: RunPlan) -> Prepared:
     learner = Learner(network, task, make_optimizer(cfg), cfg.lr_schedule, cfg.warmup_steps, training_lags)
     watch = Watch(task.solved_at, budget.of(cfg, task.memoryless_loss))
     probe = ProbeGradients(partial(measure_gradients, network, task, seeds))
+    kernels = Kernels(network.core, cfg.runtime.get("kernels", "library"))
     progress = ShowProgress(f"{plan.model} · {plan.task} · lag {cfg.lag}")
     checkpoints = Checkpoints(plan.folder, cfg.runtime.checkpoint_seconds)
-    trainer = make_trainer(cfg, plan.folder, [watch, probe, progress, checkpoints])
+    trainer = make_trainer(cfg, plan.folder, [watch, probe, progress, checkpoints, kernels])
     checked = network.check(task, lags if cfg.eval.sequences else [], trainer.strategy.root_device)
     if not checked.exact:  # the core does not run in float64, which the gradient over distance needs
         probe.measure = None
     record = new_record(plan, task)
     record["cost"]["check_seconds"] = checked.seconds
-    return Prepared(plan, task, network, seeds, sizes, lags, learner, trainer, watch, probe, record)
+    return Prepared(plan, task, network, seeds, sizes, lags, learner, trainer, watch, probe, kernels, record)
 
 
 def in_processes(prepared: Prepared) -> Record:
@@ -196,6 +199,7 @@ def fit(prepared: Prepared) -> None:
         taken = cost(prepared.watch, prepared.probe, prepared.trainer, plan.cfg.batch_size)
         record["cost"] |= cast("Cost", parameters(prepared.network) | prepared.sizes | taken)
         record |= gradients(prepared.probe)
+        record["environment"] |= prepared.kernels.noted()
 
 
 def evaluate(prepared: Prepared) -> None:

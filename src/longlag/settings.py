@@ -25,7 +25,7 @@ _CHECKOUT = Path(__file__).parents[2] / "conf"  # in a checkout, next to src/
 CONF = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 
-def _sweep() -> str | None:
+def sweep() -> str | None:
     """The name of the sweep that this run belongs to; None outside of a sweep."""
     hydra_config = HydraConfig.get() if HydraConfig.initialized() else None
     return Path(hydra_config.sweep.dir).name if hydra_config and hydra_config.mode == RunMode.MULTIRUN else None
@@ -34,7 +34,7 @@ def _sweep() -> str | None:
 # Resolvers for the YAML files, used as ${times:1.5,${lag}}, ${first:${resume},outputs} and ${sweep:}.
 OmegaConf.register_new_resolver("times", lambda a, b: a * b, replace=True)
 OmegaConf.register_new_resolver("first", lambda *given: next(filter(None, given), None), replace=True)
-OmegaConf.register_new_resolver("sweep", _sweep, replace=True)
+OmegaConf.register_new_resolver("sweep", sweep, replace=True)
 
 PRECISIONS = ("32-true", "32", "64-true", "64", "bf16-mixed", "16-mixed")
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # an interpolation that is not escaped
@@ -131,6 +131,7 @@ CHOICES = {
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": ("auto", "ddp"),
     "runtime.malloc": ("auto", "stock", "tuned"),
+    "runtime.kernels": ("library", "native"),
 }
 TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned"]  # top-level keys that are config groups
 TEXTS = ("task.prompt", "logger.wandb.project", "logger.wandb.dir")

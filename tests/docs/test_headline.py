@@ -26,15 +26,21 @@ def test_headline():
 
 
 def test_a_headline_that_disagrees_is_noticed(tmp_path: Path):
-    for name in ("tools/readme.py", "README.md", "docs/why.md"):
+    pages = ("README.md", "docs/why.md", "docs/performance.md", "docs/performance.svg")
+    for name in ("tools/readme.py", "tools/performance.py", *pages):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "docs" / "results").symlink_to(RESULTS)
+    for name in ("results", "benchmarks"):
+        (tmp_path / "docs" / name).symlink_to(ROOT / "docs" / name)
     assert check(tmp_path).returncode == 0
     (tmp_path / "README.md").write_text(re.sub(r"(\| `lstm` \| )\d", r"\g<1>7", README), encoding="utf-8")
     done = check(tmp_path)
     assert done.returncode == 1
     assert done.stderr == "longlag: README.md disagrees with docs/results/gap; run python tools/readme.py\n"
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    chart = tmp_path / "docs" / "performance.svg"
+    chart.write_text(chart.read_text(encoding="utf-8").replace("LSTM", "LSTN"), encoding="utf-8")
+    assert "docs/performance.svg disagrees with docs/benchmarks/cells.json" in check(tmp_path).stderr
 
 
 def test_the_gap_has_enough_seeds():

@@ -13,6 +13,14 @@ void add_products(int64_t, int64_t, int64_t, const real *, int64_t, const real *
                          const real *, const real *, int64_t, int64_t, real *, real *, real *);
 DECLARE_SCAN(scan)
 DECLARE_SCAN(scan_complex)
+typedef struct {
+    const real *from;
+    int64_t batch, head, time;
+} heads;
+int64_t attention_space(int64_t, int64_t);
+void attention_forward(int64_t, int64_t, int64_t, int64_t, int64_t, real, const heads *, real *, real *, real *);
+void attention_backward(int64_t, int64_t, int64_t, int64_t, int64_t, real, const heads *, const real *, const real *,
+                        real *, real *, real *, real *);
 
 static real *numbers(int64_t count) {
     real *made = malloc((size_t)count * sizeof(real));
@@ -55,6 +63,18 @@ static void run_scans(int64_t B, int64_t T, int64_t H, int64_t constant) {
     for (size_t k = 0; k < sizeof all_arrays / sizeof *all_arrays; k++) free(all_arrays[k]);
 }
 
+static void run_attention(int64_t B, int64_t T, int64_t D) {
+    int64_t N = 2, n = B * N * T * D;
+    real *q = numbers(n), *k = numbers(n), *v = numbers(n), *d_out = numbers(n), *out = numbers(n);
+    real *dq = numbers(n), *dk = numbers(n), *dv = numbers(n), *stats = numbers(2 * B * N * T);
+    real *space = numbers(attention_space(T, D));
+    heads given[] = {{q, N * T * D, T * D, D}, {k, N * T * D, T * D, D}, {v, N * T * D, D, N * D}, {d_out, N * T * D, D, N * D}};
+    attention_forward(0, B * N, N, T, D, (real)0.5, given, out, stats, space);
+    attention_backward(0, B * N, N, T, D, (real)0.5, given, out, stats, dq, dk, dv, space);
+    real *all_arrays[] = {q, k, v, d_out, out, dq, dk, dv, stats, space};
+    for (size_t i = 0; i < sizeof all_arrays / sizeof *all_arrays; i++) free(all_arrays[i]);
+}
+
 int main(void) {
     const int64_t hiddens[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 33, 64, 65, 130};
     for (size_t k = 0; k < sizeof hiddens / sizeof *hiddens; k++)
@@ -65,6 +85,7 @@ int main(void) {
                 EVERY_CELL(RUN)
                 run_scans(B, T, H, 0);
                 run_scans(B, T, H, 1);
+                run_attention(B, 4 * T + B, H);
             }
     return 0;
 }

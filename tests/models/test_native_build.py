@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,14 @@ def test_a_file_without_its_stamp_is_built_again():
     bind.load(build.library())
 
 
+@pytest.mark.parametrize("stamp", [b"", b"\xff\x00", b"0" * 64])
+def test_a_file_whose_stamp_is_of_other_bytes_is_built_again(stamp):
+    path = build.library()
+    path.with_suffix(".ok").write_bytes(stamp)
+    path.write_bytes(b"of somebody else")
+    bind.load(build.library())
+
+
 WRONG = {  # in the file, the text, and what it becomes
     "a gate": ("lstm.c", "vec i = sigmoid(z[j][1])", "vec i = sigmoid(z[j][2])"),
     "C": ("lstm.c", "store(dC + at, dcell * f)", "store(dC + at, dcell * i)"),
@@ -116,6 +125,10 @@ WRONG = {  # in the file, the text, and what it becomes
         "vec e = rest * power + (power - all(1));",
         "vec e = (rest + all(1)) * power - all(1);",
     ),
+    "the mask": ("attention.c", "at > (whole)(query - key)", "at > (whole)(query - key + 1)"),
+    "the mean": ("attention.c", "(dp[j][c] - all(mean[j]))", "dp[j][c]"),
+    "the last queries": ("attention.c", "there ? stats[2 * (t + j) + 1] : 0", "stats[1]"),
+    "a head": ("attention.c", "dq + head * T * D", "dq"),
     "the scan": ("scan.c", "carry[u] = a[u] * d;", "carry[u] = d;"),
     "the conjugate": ("scan.c", "im * before[u] - re * before[u + 1]", "im * before[u] + re * before[u + 1]"),
 }
@@ -137,6 +150,7 @@ def test_a_library_for_another_processor_ends_no_run(tmp_path, monkeypatch, capl
     names = [f"{cell}_{part}" for cell in bind.CELLS for part in ("pack", "forward", "backward")]
     names += [f"{scan}_{part}" for scan in bind.SCANS for part in ("forward", "backward")]
     names += ["sigmoid_array", "tanh_array", "add_products"]
+    names += ["attention_space", "attention_forward", "attention_backward"]
     with illegal.open("a") as file:
         file.writelines(f"void {name}(void) {{}}\n" for name in names)
         file.write("long size_of_real(void) { return 4; }\n")
@@ -167,6 +181,52 @@ def assert_fused(caplog: pytest.LogCaptureFixture, reason: str) -> None:
 def test_without_a_compiler(monkeypatch, caplog):
     monkeypatch.setenv("CC", "no-such-compiler")
     assert_fused(caplog, "no-such-compiler")
+
+
+def test_a_compiler_that_is_no_command(monkeypatch, caplog):
+    monkeypatch.setenv("CC", "cc '-O2")
+    assert_fused(caplog, "CC=cc '-O2 is not a command: No closing quotation")
+
+
+def test_nobodys_home(monkeypatch, caplog):
+    """As in a container whose user is in no list of users."""
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("LONGLAG_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    assert_fused(caplog, "Could not determine home directory")
+
+
+def test_a_cache_that_cannot_be_written_to(cache, monkeypatch, caplog):
+    """What is in it is used all the same."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(cache))
+
+    path = build.library()
+    monkeypatch.setattr(build, "FileLock", refused)
+    assert build.library() == path
+    path.unlink()
+    assert_fused(caplog, "Permission denied")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12: of the threads that torch may have
+def test_a_process_that_is_forked_and_several_threads_use_one_library():
+    torch.manual_seed(0)
+    core, inputs = LSTMScratch(3, 40, impl="native"), [torch.randn(5, 100, 3) for _ in range(8)]
+    assert core.ran == "native"
+    with torch.no_grad():
+        expected = [core(x) for x in inputs]
+        child = os.fork()
+        if not child:
+            os._exit(0 if torch.equal(core(inputs[0]), expected[0]) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    with torch.no_grad(), ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(core, inputs * 10))
+    assert all(map(torch.equal, found, expected * 10))
 
 
 def test_a_compiler_that_fails(tmp_path, monkeypatch, caplog):

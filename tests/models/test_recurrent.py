@@ -109,6 +109,16 @@ def test_states_and_inputs_that_do_not_fit_are_refused(make, kernels):
         core.unroll(torch.randn(3, 30, 5), (wrong, wrong) if make is LSTM else wrong)
 
 
+@pytest.mark.parametrize("make", STOCK)
+def test_inputs_without_a_batch_or_without_steps_are_left_to_the_library(make):
+    library, native = pair(make, 2)
+    x = torch.randn(30, 5)
+    assert torch.equal(native(x), library(x))
+    with pytest.raises(RuntimeError, match="sequence length to be larger than 0"):
+        native(torch.randn(3, 0, 5))
+    assert native(torch.randn(0, 30, 5)).shape == (0, 30, 20)
+
+
 def test_unknown_kernels_are_refused():
     with pytest.raises(ValueError, match="kernels must be one of library, native, got own"):
         LSTM(5, 7).kernels = "own"

@@ -250,6 +250,16 @@ def test_runs_without_a_test(lags: tuple[int, ...]):
     assert "Test accuracy at lag 100 (chance 0.125): gru 1.00." in both
 
 
+def test_runs_of_a_model_on_different_kernels():
+    runs = [run(seed=0), run(seed=1), run("gru", seed=0), run("transformer")]
+    for one, kernels in zip(runs, ("library", "native", "native"), strict=False):
+        one["environment"] |= {"kernels": kernels}
+    said = "copy: the runs of lstm used different kernels (library, native): their results are equal up to rounding"
+    assert said in page(runs, "t")
+    assert page(runs, "t").count("different kernels") == 1
+    assert "different kernels" not in page(runs[1:], "t")
+
+
 def test_models_that_were_not_tuned_beside_those_that_were():
     runs = [run(), run("rnn"), run("gru")]
     for one in runs[:2]:

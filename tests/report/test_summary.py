@@ -128,6 +128,11 @@ def test_generated_text_is_shown_as_it_is(tmp_path):
     assert "of Israel" in screen.file.getvalue()
 
 
+def test_the_kernels_that_ran_are_named():
+    lines = shown(table(record(cost=COST, environment={"kernels": "native"}, **SOLVED)))
+    assert "500 steps, 81 s, native kernels, 21,896 parameters" in line_with("cost", lines)
+
+
 @pytest.mark.parametrize("cost", [{}, COST])
 @pytest.mark.parametrize("status", ["failed", "diverged", "interrupted"])
 def test_run_that_ended_early(status, cost):

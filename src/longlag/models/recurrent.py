@@ -10,19 +10,17 @@ from torch import Tensor
 from longlag.models.initialisation import initialise
 from longlag.models.kernels import native
 from longlag.models.kernels.bptt import over_time, rewritten
+from longlag.models.kernels.choice import Choice
 from longlag.models.kernels.fused_cell import Fused
 from longlag.models.kernels.native.cells import is_readable, runner
 
-KERNELS = ("library", "native")
 State = Tensor | tuple[Tensor, ...]  # state of a recurrent core: h, or (h, C), each (layers, batch, hidden_size)
 
 
-class Recurrent:
+class Recurrent(Choice):
     """Mixin placed before `nn.RNN`, `nn.LSTM` or `nn.GRU`; the parameters keep torch's names and gate order.
 
-    `core.kernels` chooses who computes the same function of the same weights: `library`, which is torch, or `native`,
-    our own kernels in C (`kernels/native`), for float32 on the CPU where there is a C compiler; elsewhere torch again.
-    It is no part of the weights: a checkpoint of one loads in the other. The native kernels are differentiable once.
+    Its `kernels` choose who computes; see `kernels/choice.py`.
 
     Args:
         input_size: width of the input.
@@ -39,7 +37,6 @@ class Recurrent:
     architecture: str
     fused: Fused  # the cell of our own kernels
     weight_hh_l0: Tensor
-    _kernels = "library"
 
     def __init__(
         self,
@@ -68,33 +65,21 @@ class Recurrent:
         layer: Any = super()
         with full_precision(x.device):
             x = x.to(self.weight_hh_l0.dtype)
-            return self._native(x, state) if self._runs_native(x, state) else layer.forward(x, state)
-
-    @property
-    def kernels(self) -> str:
-        """Who computes: `library` (torch) or `native`.
-
-        Setting another value raises ValueError.
-        """
-        return self._kernels
-
-    @kernels.setter
-    def kernels(self, kernels: str) -> None:
-        if kernels not in KERNELS:
-            raise ValueError(f"kernels must be one of {', '.join(KERNELS)}, got {kernels}")
-        self._kernels = kernels
+            states = () if state is None else (state,) if isinstance(state, Tensor) else state
+            usual = x.dim() == 3 and x.shape[1] > 0  # the library takes, or refuses, everything else
+            return self._native(x, state) if usual and self._runs_native(x, *states) else layer.forward(x, state)
 
     @property
     def ran(self) -> str:
         """Who computes for inputs of the parameters' type and device: native or library."""
-        return "native" if self._runs_native(self.weight_hh_l0, None) else "library"
+        return "native" if self._runs_native() else "library"
 
-    def _runs_native(self, x: Tensor, state: State | None) -> bool:
+    def _runs_native(self, *given: Tensor) -> bool:
+        """Whether the native kernels run for these inputs and states."""
         if self.kernels == "library" or rewritten():
             return False
         layer: Any = self
-        states = () if state is None else (state,) if isinstance(state, Tensor) else state
-        return all(map(is_readable, (x, *states, *layer.parameters()))) and native.kernels() is not None
+        return all(map(is_readable, (*given, *layer.parameters()))) and native.kernels() is not None
 
     def _native(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """`unroll` by our own kernels."""

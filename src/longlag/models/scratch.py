@@ -32,8 +32,8 @@ class Scratch(nn.Module):
         impl: `reference` runs the equations under autograd. `fused` computes the same function faster
             (`kernels/bptt.py`), to within a few times the rounding error of the reference, and is differentiable once.
             `native` does so faster still, in C (`kernels/native`), for float32 on the CPU where there is a C compiler;
-            elsewhere it is `fused`. `auto` is the fastest, today `native`. Under `torch.func`, `torch.compile`,
-            `torch.export` and tracing the equations run in any case.
+            elsewhere it is `fused`. `auto` is the fastest one there is: `native` where that can run, otherwise `fused`.
+            Under `torch.func`, `torch.compile`, `torch.export` and tracing the equations run in any case.
         memory: `low` computes the gates again in the backward pass instead of storing them, which only `fused` can.
 
     Raises:

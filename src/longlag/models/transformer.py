@@ -5,13 +5,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from longlag.models.initialisation import check_scheme
+from longlag.models.kernels.attention import attend, can_attend
+from longlag.models.kernels.bptt import rewritten
+from longlag.models.kernels.choice import Choice
 
 POSITIONS = ("rope", "sinusoidal", "none")
 BASE = 10_000.0  # base of the wavelengths, in both position codes
 
 
-class Transformer(nn.Module):
+class Transformer(Choice, nn.Module):
     """Attends to every earlier step directly: a longer distance costs computing time but no gradient.
+
+    Its `kernels` choose who computes the attention; see `kernels/choice.py`.
 
     Args:
         input_size: width of the input.
@@ -55,8 +60,15 @@ class Transformer(nn.Module):
         if self.positions == "sinusoidal":
             x = x + torch.cat(_wave(x.shape[1], self.hidden_size, x), dim=-1)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, self.kernels == "native")
         return self.norm(x)
+
+    @property
+    def ran(self) -> str:
+        """Who computed the attention at the last call, which depends on its precision; before, who would compute it."""
+        if ran := next(block.ran for block in self.blocks):
+            return str(ran)
+        return "native" if self.kernels == "native" and can_attend(*self.parameters()) else "library"
 
 
 class Block(nn.Module):
@@ -71,19 +83,23 @@ class Block(nn.Module):
         self.norm_feed_forward = nn.LayerNorm(hidden_size)
         self.feed_forward = nn.Sequential(nn.Linear(hidden_size, inner), nn.GELU(), nn.Linear(inner, hidden_size))
         self.dropout = nn.Dropout(dropout)
+        self.ran: str | None = None  # who computed the attention at the last call
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, time, hidden_size) -> (batch, time, hidden_size)."""
-        x = x + self.dropout(self._attend(self.norm_attention(x)))
+    def forward(self, x: Tensor, native: bool = False) -> Tensor:
+        """(batch, time, hidden_size) -> (batch, time, hidden_size); `native`: attention by our own kernel if it can."""
+        x = x + self.dropout(self._attend(self.norm_attention(x), native))
         return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, native: bool) -> Tensor:
         heads = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = heads  # each (batch, heads, time, hidden_size / heads)
         if self.rotary:
             q, k = rotate(q), rotate(k)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.project(mixed.transpose(1, 2).flatten(2))
+        native = native and can_attend(q, k, v)
+        if not rewritten():  # whoever transforms a module wants it to change nothing of itself
+            self.ran = "native" if native else "library"
+        mixed = attend(q, k, v) if native else F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+        return self.project(mixed.flatten(2))  # from (batch, time, heads, hidden_size / heads)
 
 
 def rotate(x: Tensor) -> Tensor:

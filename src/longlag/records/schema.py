@@ -387,7 +387,9 @@ class Record(TypedDict):
     """Artefacts of the trained network for readers to look at, by name: forecasts, generated text."""
     cost: Cost
     environment: dict[str, Any]
-    """Versions, commit, platform, processor (`cpu`, `cpu_count`), device, threads, allocator, number of processes."""
+    """Versions, commit, platform, processor (`cpu`, `cpu_count`), device, threads, allocator, number of processes, and
+    the implementation of the core that ran: `kernels` is `library` or `native` for `rnn`, `lstm`, `gru` and
+    `transformer`, `native`, `fused` or `reference` for the cells from scratch, and absent for other cores."""
     artifacts: list[Artifact]
     """The weights."""
     folder: NotRequired[str]

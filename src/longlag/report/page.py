@@ -103,6 +103,13 @@ def _unequal(runs: Sequence[Record], task: str) -> Iterator[str]:
         )
     if len(budgets) > 1:
         yield _warning(f"{task}: the budgets differ, from {budgets[0]:,} to {budgets[-1]:,} training sequences.")
+    for model in sorted(every):
+        kernels = {run["environment"].get("kernels", "other") for run in runs if run["model"] == model}
+        if len(kernels) > 1:
+            yield _warning(
+                f"{task}: the runs of {model} used different kernels ({', '.join(sorted(kernels))}): their results are "
+                "equal up to rounding, but their times cannot be compared."
+            )
 
 
 def _warning(words: str) -> str:

@@ -82,7 +82,11 @@ def rows(record: Record) -> list[tuple[str, str]]:
         found.append(("validation accuracy", f"{curve[-1]['accuracy']:.3f}   (no test)"))
     found += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
     if cost.get("seconds") is not None:
-        found.append(("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s, {cost['parameters']:,} parameters"))
+        kernels = record["environment"].get("kernels")
+        ran = f", {kernels} kernels" if kernels else ""
+        found.append(
+            ("cost", f"{cost['steps']} steps, {cost['seconds']:.0f} s{ran}, {cost['parameters']:,} parameters")
+        )
     return found
 
 

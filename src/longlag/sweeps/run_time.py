@@ -50,6 +50,7 @@ def predicted(settings: DictConfig) -> float:
     from longlag.assemble import lags_to_test, make_network, make_optimizer, make_task, sizes_to_match
     from longlag.stream import Seeds
     from longlag.training import budget, malloc
+    from longlag.training.kernels import Kernels
     from longlag.training.trainer import accelerator
 
     cfg = OmegaConf.create(plain(settings))
@@ -58,6 +59,7 @@ def predicted(settings: DictConfig) -> float:
     task = make_task(cfg)
     device = {"cpu": "cpu", "mps": "mps"}.get(accelerator(cfg.trainer.accelerator), "cuda")
     network = make_network(cfg, task, sizes_to_match(cfg, task)).to(device).train()
+    Kernels(network.core, cfg.runtime.kernels)
     optimizer = make_optimizer(cfg)(network.parameters())
     seconds: list[float] = []
     while len(seconds) < 3 and sum(seconds) < LONG:

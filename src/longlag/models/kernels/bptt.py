@@ -30,7 +30,7 @@ ROWS = 1536  # steps times batch size of a chunk: large enough for matrix produc
 STEP_OVER_C = 12
 INSTEAD = (
     "make the core with impl=reference (model.impl=reference on the command line), which runs under autograd"
-    " (one of torch's own layers: set its `kernels` to library)"
+    " (a core that has `kernels`: set them to library)"
 )
 
 

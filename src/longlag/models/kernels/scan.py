@@ -91,7 +91,8 @@ def _gradients(
     if library is None:
         return _backward(a, h_0, h, d_outputs)
     d_outputs = _units_adjacent(d_outputs.resolve_conj().resolve_neg())
-    da, db, dh_0 = a.new_zeros(a.shape), torch.empty_like(h), torch.empty_like(h_0)
+    da = a.new_zeros(a.shape) if a.shape[1] == 1 else a.new_empty(a.shape)  # the kernel adds to a sum over time
+    db, dh_0 = torch.empty_like(h), torch.empty_like(h_0)
     _function(library, h, "backward")(
         *h.shape, a.shape[1] == 1, a.data_ptr(), *_strides(a), h_0.data_ptr(), h.data_ptr(), d_outputs.data_ptr(),
         *_strides(d_outputs), da.data_ptr(), db.data_ptr(), dh_0.data_ptr(),

@@ -15,5 +15,5 @@ def kernels() -> ctypes.CDLL | None:
     try:
         return bind.load(build.library())
     except (build.Unavailable, OSError, AttributeError) as error:
-        log.warning("No native kernels: %s. The cells run as model.impl=fused, which is slower.", error)
+        log.warning("No native kernels: %s. The recurrent cores run without them, which is slower.", error)
         return None

@@ -2,6 +2,7 @@
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 CELLS = ("lstm", "lstm_1997", "lstm_peephole", "gru", "rnn", "rnn_relu")
 SCANS = ("scan", "scan_complex")
@@ -17,6 +18,12 @@ SIGNATURES = {  # in the order of cell.h, scan.c, vector.c and weights.c
 }
 
 
+class Heads(ctypes.Structure):
+    """Where the heads of q, k, v or of a gradient are: `heads` in attention.c. The strides count numbers."""
+
+    _fields_ = (("address", P), ("batch", N), ("head", N), ("time", N))
+
+
 def load(path: Path) -> ctypes.CDLL:
     """Load a library and declare its functions, so that ctypes converts and checks their arguments.
 
@@ -30,6 +37,10 @@ def load(path: Path) -> ctypes.CDLL:
     declared |= {f"{scan}_{part}": SIGNATURES[f"scan_{part}"] for scan in SCANS for part in ("forward", "backward")}
     declared |= {f"{name}_array": SIGNATURES["array"] for name in ("sigmoid", "tanh")}
     declared["add_products"] = SIGNATURES["add_products"]
+    real: Any = ctypes.c_double if library.size_of_real() == 8 else ctypes.c_float
+    of_heads = [N, N, N, N, N, real, ctypes.POINTER(Heads)]
+    declared |= {"attention_forward": [*of_heads, P, P, P], "attention_backward": [*of_heads, P, P, P, P, P, P]}
+    library.attention_space.argtypes, library.attention_space.restype = [N, N], N
     for name, arguments in declared.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None

@@ -40,7 +40,10 @@ def library(*extra: str) -> Path:
         Unavailable: without a working compiler or a folder to write to, or if the library does not pass its check.
     """
     flags = (*FLAGS, *filter(None, [NATIVE.get(platform.machine())]), *extra)
-    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    try:
+        compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    except ValueError as error:  # such as a quotation mark without its second
+        raise Unavailable(f"CC={os.environ['CC']} is not a command: {error}") from error
     try:
         path = folder() / f"{_key(compiler, flags)}.so"
         if not _is_good(path):
@@ -103,16 +106,16 @@ def _build(command: list[str], path: Path) -> None:
     """Compile, check, and put the library in place."""
     handle, name = tempfile.mkstemp(suffix=".so", prefix=f"{path.stem[:8]}-", dir=path.parent)
     os.close(handle)
-    built = Path(name)
+    built, stamp = Path(name), Path(name).with_suffix(".ok")
     try:
         _run([*command, "-o", name, *(str(source) for source in sources() if source.suffix == ".c")], "the compiler")
         _check(built)
-        stamp = built.with_suffix(".ok")
         stamp.write_text(_hash(built), encoding="ascii")
         built.replace(path)
         stamp.replace(path.with_suffix(".ok"))
     finally:
         built.unlink(missing_ok=True)
+        stamp.unlink(missing_ok=True)
 
 
 def _check(path: Path) -> None:
@@ -126,7 +129,7 @@ def _check(path: Path) -> None:
 def _is_good(path: Path) -> bool:
     """Whether the library is there, as it was when it passed its check."""
     try:
-        return path.with_suffix(".ok").read_text(encoding="ascii") == _hash(path)
+        return path.with_suffix(".ok").read_bytes() == _hash(path).encode()
     except FileNotFoundError:
         return False
 

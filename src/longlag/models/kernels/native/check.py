@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from longlag.models.kernels.native.bind import SCANS, load, padded
+from longlag.models.kernels.native.bind import SCANS, Heads, load, padded
 
 TIME, BATCH, WIDTH = 3, 5, 2
 NUDGE, CLOSE = 1e-5, 1e-4
@@ -221,6 +221,45 @@ class Tried:
             for found, true in ((h, states[1:]), (da, by_a), (db, d), (dh_0, [carry])):
                 compare(name, [list(found)], [list(put(true))])
 
+    def attention(self, random: Random) -> None:
+        """Compare attention and its gradients, for two heads of which each call computes one."""
+        T, D, heads = 2 * self.library.lanes() + 5, self.library.lanes() + 3, 2  # with a part of a tile at each end
+        q, k, v, d_out = (
+            [[[random.uniform(-1, 1) for _ in range(D)] for _ in range(T)] for _ in range(heads)] for _ in range(4)
+        )
+        given = [self.array(x for head in each for row in head for x in row) for each in (q, k, v, d_out)]
+        places = (Heads * 4)(*(Heads(ctypes.addressof(each), heads * T * D, T * D, D) for each in given))
+        out, stats = self.zeros(T, heads, D), self.zeros(heads, T, 2)
+        found, space = [self.zeros(heads, T, D) for _ in given[:3]], self.zeros(self.library.attention_space(T, D))
+        for head in range(heads):
+            self.library.attention_forward(head, head + 1, heads, T, D, D**-0.5, places, out, stats, space)
+            self.library.attention_backward(head, head + 1, heads, T, D, D**-0.5, places, out, stats, *found, space)
+        for head in range(heads):
+            o, *gradients = attended(q[head], k[head], v[head], d_out[head])
+            compare("attention", self.narrow(out, D, D)[head::heads], o)
+            for name, array, true in zip("qkv", found, gradients, strict=True):
+                compare(f"attention, gradient of {name}", self.narrow(array, D, D)[head * T : (head + 1) * T], true)
+
+
+def attended(q: list[Numbers], k: list[Numbers], v: list[Numbers], d_out: list[Numbers]) -> list[list[Numbers]]:
+    """Causal attention of one head, and the gradients by q, k and v."""
+    scale, width = len(q[0]) ** -0.5, len(q[0])
+    out: list[Numbers] = []
+    dq, dk, dv = ([[0.0] * width for _ in q] for _ in range(3))
+    for t, row in enumerate(q):
+        shares = [math.exp(scale * sum(map(float.__mul__, row, k[s]))) for s in range(t + 1)]
+        shares = [share / sum(shares) for share in shares]
+        out.append([sum(p * v[s][u] for s, p in enumerate(shares)) for u in range(width)])
+        by_p = [sum(map(float.__mul__, d_out[t], v[s])) for s in range(t + 1)]
+        mean = sum(map(float.__mul__, shares, by_p))
+        for s, p in enumerate(shares):
+            slope = scale * p * (by_p[s] - mean)
+            for u in range(width):
+                dq[t][u] += slope * k[s][u]
+                dk[s][u] += slope * row[u]
+                dv[s][u] += p * d_out[t][u]
+    return [out, dq, dk, dv]
+
 
 def compare(name: str, found: list[Numbers], true: list[Numbers]) -> None:
     """Raise AssertionError if a number differs, or is not one."""
@@ -245,6 +284,7 @@ def main(path: str) -> None:
         tried.cell(name, Case(cell, library.lanes() + 3, random))
     for name in SCANS:
         tried.scan(name, random)
+    tried.attention(random)
 
 
 if __name__ == "__main__":
