@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import interval_coverage
 import performance
 
 from longlag.commands.errors import errors_in_one_line
@@ -53,6 +54,7 @@ BLOCKS = {
     "gap": Block("README.md", "docs/results/gap", gap),
     "horizon": Block("README.md", "docs/results/horizon", horizon),
     "why": Block("docs/why.md", "docs/results/why", why),
+    "coverage": Block("docs/protocol.md", "tools/interval_coverage.py", interval_coverage.table),
     "where": Block("docs/performance.md", CELLS, performance.where),
     "bounds": Block("docs/performance.md", CELLS, performance.bounds),
     "training_long": Block("docs/performance.md", CELLS, partial(performance.times, "training", performance.LONG)),

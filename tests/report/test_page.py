@@ -247,7 +247,7 @@ def test_runs_without_a_test(lags: tuple[int, ...]):
     assert "These runs were not tested (eval.sequences=0)." in told.words["p"]
     assert not any("Accuracy against lag" in words or "Trained once" in words for words in told.words["figcaption"])
     both = page([untested(), untested(model="rnn", lag=300), run("gru")], "some")
-    assert "Test accuracy at lag 100 (chance 0.125): gru 1.00." in both
+    assert "Test accuracy at lag 100 (chance 0.125): gru 1.00 [0.99, 1.00]." in both
 
 
 def test_runs_of_a_model_on_different_kernels():

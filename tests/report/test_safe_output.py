@@ -33,7 +33,7 @@ def test_markdown_is_one_line_with_as_many_columns_as_it_has():
     assert markdown.code(evil) == "`a\\|b \\| c <img src=x onerror=alert(1)> & 'd'`"
     for text in (table.markdown(table.rows([run(model=evil)])), table.by_lag([run(model=evil)]),
                  pivot.markdown(pivot.pivot([run(model=evil)], ["model"], ["seed"]))):  # fmt: skip
-        lines = text.splitlines()
+        lines = text.partition("\n\n")[0].splitlines()
         assert len(lines) == 3
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
 

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from longlag.report.statistics import (
+    FINITE_TEST,
+    INTERVAL,
+    RANGE,
     Estimate,
+    accuracy,
     accuracy_horizon,
     mean,
     median,
@@ -45,7 +49,7 @@ def test_more_confidence_is_wider():
     ("steps", "rate"), [((100, 200, 300), 1.0), ((100, None, 300), 2 / 3), ((None, None, None), 0.0), ((50,), 1.0)]
 )
 def test_success_rate_has_wilsons_interval(steps, rate):
-    assert success_rate(solved_at(*steps)) == Estimate(rate, *wilson(rate, len(steps)), len(steps))
+    assert success_rate(solved_at(*steps)) == Estimate(rate, *wilson(rate, len(steps)), len(steps), INTERVAL)
 
 
 @pytest.mark.parametrize(
@@ -64,26 +68,44 @@ def test_unsolved_runs_count_in_the_median(steps, median):
     assert median_to_solve(solved_at(*steps)) == median
 
 
-def test_mean_interval_of_many_values_is_the_normal_one():
-    values = np.random.default_rng(1).normal(0.5, 0.1, 400)
-    estimate = mean(values)
-    error = values.std() / 20
-    assert estimate.value == pytest.approx(values.mean())
-    assert estimate.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
-    assert estimate.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
-    assert mean(values) == estimate
+def test_mean_of_five_or_more_has_students_interval():
+    """Student's table: t = 2.776 for four degrees of freedom."""
+    estimate = mean([0.5, 0.6, 0.7, 0.8, 0.9], 0, 1)
+    half = 2.776 * np.std([5, 6, 7, 8, 9], ddof=1) / 10 / 5**0.5
+    assert (estimate.value, estimate.kind) == (pytest.approx(0.7), INTERVAL)
+    assert (estimate.low, estimate.high) == pytest.approx((0.7 - half, 0.7 + half), abs=1e-4)
 
 
-def test_median_lies_among_its_values():
-    assert median([9.0, 1.0, 2.0]) == Estimate(2.0, 1.0, 9.0, 3)
+def test_interval_is_cut_to_what_is_possible():
+    estimate = mean([0.1, 1, 1, 1, 1], 0, 1)
+    assert estimate.low < 0.5
+    assert estimate.high == 1
+    assert mean([0.1, 1, 1, 1, 1]).high > 1
+
+
+def test_fewer_runs_have_a_range():
+    assert mean([0.2, 0.9, 0.4]) == Estimate(0.5, 0.2, 0.9, 3, RANGE)
+    assert mean([0.2, 0.9, 0.4]).bounds(".2f") == " (0.20 to 0.90)"
+    assert mean([0.2, 0.9, 0.4, 0.5, 0.5]).bounds(".2f").startswith(" [")
+
+
+def test_median_has_its_range():
+    assert median([9.0, 1.0, 2.0, 3.0, 4.0]) == Estimate(3.0, 1.0, 9.0, 5, RANGE)
     assert median([0, 0, 0, 100]).value == 0
     assert median([10, 20]).value == 15
 
 
 @pytest.mark.parametrize("estimate", [mean, median])
-def test_seeds_that_agree_and_a_single_seed(estimate):
-    assert estimate([0.7, 0.7, 0.7]) == Estimate(pytest.approx(0.7), pytest.approx(0.7), pytest.approx(0.7), 3)
-    assert estimate([0.7]) == Estimate(pytest.approx(0.7), None, None, 1)
+@pytest.mark.parametrize("runs", [1, 3, 10])
+def test_runs_that_agree_have_no_bounds(estimate, runs):
+    assert estimate([0.7] * runs) == Estimate(pytest.approx(0.7), None, None, runs)
+    assert estimate([0.7] * runs).bounds(".2f") == ""
+
+
+def test_accuracy_of_a_single_run_has_the_interval_of_its_test():
+    runs = [{"test": {"accuracy": score, "sequences": 100}} for score in (0.5, 1.0)]
+    assert accuracy(runs[:1]) == Estimate(0.5, *wilson(0.5, 100), 1, FINITE_TEST)
+    assert accuracy(runs) == Estimate(0.75, 0.5, 1.0, 2, RANGE)
 
 
 def test_accuracy_horizon():

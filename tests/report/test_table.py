@@ -15,7 +15,7 @@ from helpers.made_up import failed, run, untested
 from helpers.places import ROOT
 from longlag import records
 from longlag.report import table
-from longlag.report.statistics import Estimate, success_rate
+from longlag.report.statistics import FINITE_TEST, INTERVAL, RANGE, Estimate, success_rate, wilson
 from longlag.report.table import Change
 
 
@@ -32,7 +32,7 @@ def shown(renderable: RenderableType) -> str:
 def test_seeds_share_a_row():
     runs = [run(seed=0, steps=100), run(seed=1, steps=300), run(seed=2, steps=None)]
     (row,) = table.rows(runs)
-    assert row["accuracy"] == (pytest.approx(2.2 / 3), pytest.approx(0.2), 1.0, 3)
+    assert row["accuracy"] == (pytest.approx(2.2 / 3), pytest.approx(0.2), 1.0, 3, RANGE)
     assert row["solved"] == success_rate(runs)
     assert row["accuracy horizon"][0] == 100
     assert row["log10 g(lag)/g(0)"] == Change(-2.5, -1.0)
@@ -52,12 +52,12 @@ def test_row_as_people_read_it():
         "differs in": "",
         "runs": "2",
         "not finished": "",
-        "accuracy": "0.500 [0.500, 0.500]",
+        "accuracy": "0.500",
         "chance": "0.125",
         "loss": "0.5000",
-        "solved": "1.00 [0.34, 1.00]",
+        "solved": "2/2 [0.34, 1.00]",
         "steps to solve": "200",
-        "accuracy horizon": "0 [0, 0]",
+        "accuracy horizon": "0",
         "log10 g(lag)/g(0)": "-2.5 → -1.0",
         "decades per step": "0.025 → 0.01",
         "gradient horizon": "100 → 100",
@@ -66,10 +66,10 @@ def test_row_as_people_read_it():
     }
 
 
-def test_one_seed_has_no_interval():
+def test_one_seed_has_the_interval_of_its_test():
     (row,) = table.rows([run()])
-    assert row["accuracy"] == Estimate(1.0, None, None, 1)
-    assert table.text(row, "accuracy") == "1.000"
+    assert row["accuracy"] == Estimate(1.0, *wilson(1.0, 256), 1, FINITE_TEST)
+    assert table.text(row, "accuracy") == "1.000 [0.985, 1.000]"
 
 
 def test_runs_that_did_not_finish_are_counted_and_not_measured():
@@ -113,18 +113,22 @@ def test_nothing_is_said_of_solving_where_nothing_counts_as_solved():
 def test_csv_is_plain_numbers_under_a_fixed_header():
     rows = table.rows([failed(model="gru"), run(seed=0, steps=100), run(seed=1, steps=None)])
     nothing, line = csv_rows(rows)
+    words = ("task", "model", "accuracy, bounds", "solved, bounds", "accuracy horizon, bounds")
+    assert (line["accuracy, bounds"], line["solved, bounds"]) == (RANGE, INTERVAL)
     assert list(nothing) == list(line) == list(csv_rows(table.rows([run()]))[0])
     assert {column for column, entry in nothing.items() if entry} == {"task", "model", "lag", "runs", "not finished"}
-    numbers = {column: float(entry) for column, entry in line.items() if entry and column not in ("task", "model")}
+    numbers = {column: float(entry) for column, entry in line.items() if entry and column not in words}
     assert (numbers["accuracy"], numbers["accuracy, low"], numbers["accuracy, high"]) == pytest.approx((0.6, 0.2, 1))
     assert numbers["solved"] == 0.5
+    no_range = {"accuracy horizon, low", "accuracy horizon, high"} - set(numbers)
     assert numbers["gradient horizon, before"] == numbers["gradient horizon, after"] == numbers["lag"] == 100
     assert numbers["steps to solve"] == math.inf
-    assert set(line) - set(numbers) == {"task", "model", "differs in", "not finished"}
+    assert set(line) - set(numbers) == {*words, "differs in", "not finished"} | no_range
 
 
 def test_markdown():
-    header, rule, first, second = table.markdown(table.rows([run(), run(model="a|b")])).splitlines()
+    header, rule, first, second, _, bounds = table.markdown(table.rows([run(), run(model="a|b")])).splitlines()
+    assert bounds.startswith("[a, b]: 95% interval")
     assert header == "| " + " | ".join(table.COLUMNS) + " |"
     assert rule.count("---") == len(table.COLUMNS)
     assert first.startswith("| copy | a\\|b | 100 |")

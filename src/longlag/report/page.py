@@ -17,7 +17,7 @@ from longlag.records.identity import flattened
 from longlag.report import artefacts, gates, panels, table
 from longlag.report.chart import Chart
 from longlag.report.groups import Group, groups
-from longlag.report.statistics import ENOUGH_SEEDS, Estimate, mean
+from longlag.report.statistics import ENOUGH_SEEDS, IN_WORDS, Estimate, accuracy
 from longlag.report.svg import figure
 
 HERE = Path(__file__).parent
@@ -79,7 +79,7 @@ def _warnings(every: Sequence[Group]) -> Iterator[str]:
         fewest = min(len(group.finished) for group in few)
         yield _warning(
             f"{len(few)} of {len(finished)} groups have fewer than {ENOUGH_SEEDS} seeds (at least one has {fewest}): "
-            "their intervals are rough, and this page makes no statistical test of one model against another."
+            "they have a range instead of an interval, and no model is tested against another."
         )
     lost = sum(len(group.runs) - len(group.finished) for group in every)
     if lost:
@@ -147,14 +147,10 @@ def _in_a_sentence(ours: Sequence[Group]) -> str:
         return "<p>These runs were not tested (eval.sequences=0).</p>"
     lag = max(group.lag for group in tested)
     shown = [group for group in tested if group.lag == lag]
-    scores = [(group.name, mean(run["test"]["accuracy"] for run in group.finished)) for group in shown]
+    scores = [(group.name, accuracy(group.finished)) for group in shown]
     chance = shown[0].finished[0]["test"]["chance"]
-    said = ", ".join(f"{name} {score.value:.2f}{_interval(score)}" for name, score in scores)
+    said = ", ".join(f"{name} {score.value:.2f}{score.bounds('.2f')}" for name, score in scores)
     return f"<p>Test accuracy at lag {lag} (chance {chance:.3f}): {escape(said)}.</p>"
-
-
-def _interval(score: Estimate) -> str:
-    return "" if score.low is None else f" [{score.low:.2f}, {score.high:.2f}]"
 
 
 def _charts(charts: Iterable[Chart], size: str = "") -> str:
@@ -216,7 +212,8 @@ def table_of(rows: Sequence[table.Row]) -> str:
     used = [column for column in table.COLUMNS if any(row[column] is not None for row in rows)]
     head = "".join(f"<th><button>{escape(column)}</button></th>" for column in used)
     body = "".join(f"<tr>{''.join(_entry(row, column) for column in used)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    shown = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f"{shown}<p>{escape(IN_WORDS)}.</p>"
 
 
 def _entry(row: table.Row, column: str) -> str:

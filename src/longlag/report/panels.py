@@ -9,7 +9,7 @@ from longlag.records import Record
 from longlag.report.chart import Chart, Line, Point
 from longlag.report.figures import decades
 from longlag.report.groups import Group
-from longlag.report.statistics import Estimate, mean, median_to_solve, success_rate
+from longlag.report.statistics import Estimate, accuracy, median_to_solve, success_rate
 from longlag.report.table import tested_at, with_test
 
 Styles = dict[str, int]  # the number of each model, the same in every panel
@@ -32,7 +32,7 @@ def trained(groups: Sequence[Group], style: Styles) -> Chart:
     """
     lines, chance = [], dict[float, float]()
     for name, ours in _by_name(with_test(groups)).items():
-        means = {group.lag: mean(run["test"]["accuracy"] for run in group.finished) for group in ours}
+        means = {group.lag: accuracy(group.finished) for group in ours}
         dots = [(group.lag, run["test"]["accuracy"]) for group in ours for run in group.finished]
         lines.append(_estimated(name, style[name], means, dots, _solved(ours)))
         chance |= {group.lag: run["test"]["chance"] for group in ours for run in group.finished}

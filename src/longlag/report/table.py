@@ -11,7 +11,16 @@ from rich.table import Table
 from longlag.records import Record
 from longlag.report import markdown as md
 from longlag.report.groups import Group, groups
-from longlag.report.statistics import Estimate, accuracy_horizon, mean, median, median_to_solve, success_rate
+from longlag.report.statistics import (
+    IN_WORDS,
+    Estimate,
+    accuracy,
+    accuracy_horizon,
+    mean,
+    median,
+    median_to_solve,
+    success_rate,
+)
 
 
 class Change(NamedTuple):
@@ -40,10 +49,10 @@ COLUMNS = {  # each with the format of its numbers
     "parameters": "d",
     "seconds": ".0f",
 }
-WITH_INTERVAL = ("accuracy", "solved", "accuracy horizon")
+WITH_BOUNDS = ("accuracy", "solved", "accuracy horizon")
 CHANGES = ("log10 g(lag)/g(0)", "decades per step", "gradient horizon")
 NUMBERS: dict[str, tuple[str, ...]] = {
-    **{column: (column, f"{column}, low", f"{column}, high") for column in WITH_INTERVAL},
+    **{column: (column, f"{column}, low", f"{column}, high", f"{column}, bounds") for column in WITH_BOUNDS},
     **{column: (f"{column}, before", f"{column}, after") for column in CHANGES},
 }
 POINT = ("task", "model", "settings", "lag", "seed", "curve", "training step", "over", "at", "measure", "value")
@@ -61,17 +70,18 @@ def rows(runs: Sequence[Record]) -> list[Row]:
 
 
 def terminal(table: Sequence[Row]) -> Table:
-    """The table for the terminal. Columns without any entry are left out."""
+    """The table for the terminal, with a line about its bounds. Columns without any entry are left out."""
     used = [column for column in COLUMNS if any(row[column] is not None for row in table)]
-    shown = Table(*used)
+    shown = Table(*used, caption=IN_WORDS, caption_justify="left")
     for row in table:
         shown.add_row(*(escape(text(row, column)) for column in used))
     return shown
 
 
 def markdown(table: Sequence[Row]) -> str:
-    """The table in Markdown."""
-    return md.table(list(COLUMNS), ([md.cell(text(row, column)) for column in COLUMNS] for row in table))
+    """The table in Markdown, with a line about its bounds."""
+    lines = md.table(list(COLUMNS), ([md.cell(text(row, column)) for column in COLUMNS] for row in table))
+    return f"{lines}\n{IN_WORDS}.\n"
 
 
 def comma_separated(table: Sequence[Row]) -> str:
@@ -100,7 +110,7 @@ def with_test(groups: Iterable[Group]) -> list[Group]:
 def tested_at(runs: Sequence[Record]) -> dict[int, Estimate]:
     """Mean accuracy of the runs of one group at every lag at which all of them were tested."""
     curves = [{point["lag"]: point["accuracy"] for point in run["lag_curve"]} for run in runs]
-    return {lag: mean(curve[lag] for curve in curves) for lag in sorted(set.intersection(*map(set, curves)))}
+    return {lag: mean((curve[lag] for curve in curves), 0, 1) for lag in sorted(set.intersection(*map(set, curves)))}
 
 
 def by_lag(runs: Sequence[Record]) -> str:
@@ -123,8 +133,9 @@ def by_lag(runs: Sequence[Record]) -> str:
 
 
 def _score(group: Group) -> str:
-    accuracy = mean(run["test"]["accuracy"] for run in group.finished).value
-    return f"{accuracy:.2f} ({sum(run['solved'] for run in group.finished)}/{len(group.finished)})"
+    return (
+        f"{accuracy(group.finished).value:.2f} ({sum(run['solved'] for run in group.finished)}/{len(group.finished)})"
+    )
 
 
 def terminal_matrix(title: str, trained: dict[int, dict[int, Estimate]]) -> Table:
@@ -161,7 +172,7 @@ def _row(group: Group) -> Row:
 def _scored(done: Sequence[Record]) -> Row:
     """The columns that come from the test."""
     return {
-        "accuracy": mean(run["test"]["accuracy"] for run in done),
+        "accuracy": accuracy(done),
         "chance": done[0]["test"]["chance"],
         "loss": _mean(run["test"]["loss"] for run in done),
         "accuracy horizon": median(accuracy_horizon(run) or 0 for run in done),
@@ -202,8 +213,8 @@ def text(row: Row, column: str) -> str:
         case None | Change(None, None):
             return ""
         case Estimate():
-            interval = "" if value.low is None else f" [{write(value.low)}, {write(value.high)}]"
-            return write(value.value) + interval
+            solved = f"{round(value.value * value.runs)}/{value.runs}"
+            return (solved if column == "solved" else write(value.value)) + value.bounds(COLUMNS[column])
         case Change():
             return f"{write(value.before)} → {write(value.after)}"
         case math.inf:
@@ -216,5 +227,8 @@ def numbers(row: Row) -> Row:
     flat: Row = {}
     for column, value in row.items():
         names = NUMBERS.get(column, (column,))
-        flat |= dict.fromkeys(names) | dict(zip(names, value if isinstance(value, tuple) else (value,), strict=False))
+        parts: tuple[Any, ...] = value if isinstance(value, Change) else (value,)
+        if isinstance(value, Estimate):
+            parts = value.value, value.low, value.high, value.kind or None
+        flat |= dict.fromkeys(names) | dict(zip(names, parts, strict=False))
     return flat

@@ -14,7 +14,7 @@ import wandb
 from longlag.files import first_line, shown
 from longlag.records import Record
 from longlag.report.groups import Group, groups
-from longlag.report.statistics import mean
+from longlag.report.statistics import accuracy
 from longlag.report.table import tested_at, with_test
 from longlag.tracking import wandb_runs
 
@@ -61,7 +61,7 @@ def _start(settings: dict[str, Any], group: str, job_type: str, name: str) -> An
 def _log_curve(run: Any, line: Sequence[Group]) -> None:
     """Log accuracy at each trained lag, and accuracy of the networks of the largest trained lag at each tested lag."""
     curves = {
-        "trained": {group.lag: mean(run["test"]["accuracy"] for run in group.finished) for group in line},
+        "trained": {group.lag: accuracy(group.finished) for group in line},
         "tested": tested_at(line[-1].finished),
     }
     for which, curve in curves.items():
@@ -90,10 +90,7 @@ def _log_comparison(run: Any, finished: Sequence[Group], lines: dict[tuple[str, 
         for at in one["lag_curve"]
     ]
     run.log({"comparison/table": wandb.Table(columns=list(LONG), data=rows)})
-    curves = [
-        {group.lag: mean(one["test"]["accuracy"] for one in group.finished).value for group in line}
-        for line in lines.values()
-    ]
+    curves = [{group.lag: accuracy(group.finished).value for group in line} for line in lines.values()]
     chart = wandb.plot.line_series(
         xs=[list(curve) for curve in curves],
         ys=[list(curve.values()) for curve in curves],
