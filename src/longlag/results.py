@@ -11,6 +11,7 @@ from longlag import records
 from longlag.measure.cost import peak_memory_bytes
 from longlag.measure.gradients import SEQUENCES
 from longlag.records import Record
+from longlag.records.curve import still_improving
 from longlag.records.schema import Artifact
 from longlag.resume import RunPlan
 from longlag.settings import plain
@@ -63,6 +64,7 @@ def outcome(watch: Watch, cfg: DictConfig) -> Any:
         "learning_curve": watch.curve,
         "ended_by": budget.last_of(cfg) if watch.ended_by == "steps" else watch.ended_by,
         "solved": watch.solved,
+        "still_improving": not watch.solved and still_improving(watch.curve, watch.budget.memoryless_loss),
         "steps_to_solve": steps,
         "sequences_to_solve": None if steps is None else steps * cfg.batch_size,
         "seconds_to_solve": watch.seconds_to_solve if watch.solved else None,

@@ -56,6 +56,7 @@ def test_row_as_people_read_it():
         "chance": "0.125",
         "loss": "0.5000",
         "solved": "2/2 [0.34, 1.00]",
+        "still improving": "",
         "steps to solve": "200",
         "accuracy horizon": "0",
         "log10 g(lag)/g(0)": "-2.5 → -1.0",
@@ -123,7 +124,7 @@ def test_csv_is_plain_numbers_under_a_fixed_header():
     no_range = {"accuracy horizon, low", "accuracy horizon, high"} - set(numbers)
     assert numbers["gradient horizon, before"] == numbers["gradient horizon, after"] == numbers["lag"] == 100
     assert numbers["steps to solve"] == math.inf
-    assert set(line) - set(numbers) == {*words, "differs in", "not finished"} | no_range
+    assert set(line) - set(numbers) == {*words, "differs in", "not finished", "still improving"} | no_range
 
 
 def test_markdown():
@@ -229,3 +230,14 @@ def test_runs_without_a_test_have_no_accuracy():
     with pytest.raises(ValueError, match="needs tested runs of exactly one task"):
         table.by_lag(runs)
     assert table.by_lag([*runs, run(task="copy", model="gru")]).count("\n") == 3
+
+
+def test_runs_that_were_still_improving_are_marked():
+    runs = [run("rnn", seed=seed, steps=None) | {"still_improving": seed == 0} for seed in range(2)]
+    rows = table.rows([*runs, run()])
+    assert [row["still improving"] for row in rows] == [None, "1 of 2"]
+    marked = table.by_lag([*runs, run()])
+    assert "| `rnn` | 0.20↗ (0/2) | -2.5 |" in marked
+    assert "| `lstm` | 1.00 (1/1) | -2.5 |" in marked
+    assert marked.endswith("\n\n↗: some of these runs were still improving when their budget was used up.\n")
+    assert "still improving" not in shown(table.terminal(table.rows([run()])))

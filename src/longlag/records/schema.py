@@ -368,6 +368,9 @@ class Record(TypedDict):
     """What ended the training: `solved`, `steps`, `sequences`, `seconds` or `no progress`; null: it was cut short."""
     solved: bool
     """Whether the validation accuracy reached `task.solved_at` at two consecutive validations."""
+    still_improving: bool | None
+    """Whether the run was not solved, and its best validation loss lies in the last fifth of the training, lower than
+    any before by 2% of the memoryless loss; null if that is unknown."""
     steps_to_solve: Count | None
     """Optimiser steps up to the first of the two; null if the run was not solved."""
     sequences_to_solve: Count | None
@@ -406,6 +409,7 @@ def without_results() -> Any:
         "learning_curve": [],
         "ended_by": None,
         "solved": False,
+        "still_improving": None,
         "steps_to_solve": None,
         "sequences_to_solve": None,
         "seconds_to_solve": None,

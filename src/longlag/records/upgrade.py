@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from longlag.records.curve import still_improving
 from longlag.records.identity import RENAMED, config_hash
 from longlag.records.schema import SCHEMA, without_results
 
@@ -24,7 +25,7 @@ def upgrade(record: Raw) -> Raw:
         )
     for older in range(schema, SCHEMA):
         record = STEPS[older](record)
-    record = without_results() | {"started": None} | record
+    record = without_results() | {"started": None, "still_improving": _still_improving(record)} | record
     config = _renamed(record["config"])
     return record | {"config": config, "config_hash": config_hash(config)}
 
@@ -38,6 +39,16 @@ def _renamed(config: Raw) -> Raw:
             values = {now.partition(".")[2] if key == name else key: value for key, value in given.items()}
             config = config | {group: values}
     return config
+
+
+def _still_improving(record: Raw) -> bool | None:
+    """What the records before this entry do not hold; None for a run without a test, which has no memoryless loss."""
+    if record.get("solved"):
+        return False
+    try:
+        return still_improving(record["learning_curve"], record["test"]["memoryless_loss"])
+    except (KeyError, TypeError, ValueError, OverflowError):  # missing, or wrong, which validation tells afterwards
+        return None
 
 
 def _from_schema_1(record: Raw) -> Raw:

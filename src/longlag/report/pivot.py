@@ -11,6 +11,7 @@ from longlag.records import Record
 from longlag.records.identity import TARGET, flattened
 from longlag.report import markdown as md
 from longlag.report.statistics import mean
+from longlag.report.table import explained, score
 
 
 class Pivot(NamedTuple):
@@ -68,7 +69,8 @@ def terminal(table: Pivot) -> Table:
 def markdown(table: Pivot) -> str:
     """The table in Markdown."""
     header = map(md.cell, [*table.down, *_titles(table)])
-    return md.table(list(header), ([*map(md.code, names), *map(md.cell, entries)] for names, entries in table.rows))
+    lines = md.table(list(header), ([*map(md.code, names), *map(md.cell, entries)] for names, entries in table.rows))
+    return lines + explained(lines)
 
 
 def _titles(table: Pivot) -> list[str]:
@@ -93,8 +95,7 @@ def _value(run: Record, name: str) -> str:
 def _entry(runs: list[Record]) -> str:
     if not runs:
         return ""
-    accuracy = mean(_accuracy(run) for run in runs).value
-    return f"{accuracy:.2f} ({sum(run['solved'] for run in runs)}/{len(runs)})"
+    return score(mean(map(_accuracy, runs)).value, runs)
 
 
 def _accuracy(run: Record) -> float:

@@ -41,6 +41,7 @@ COLUMNS = {  # each with the format of its numbers
     "chance": ".3f",
     "loss": ".4f",
     "solved": ".2f",
+    "still improving": "",
     "steps to solve": ".0f",
     "accuracy horizon": ".0f",
     "log10 g(lag)/g(0)": ".1f",
@@ -55,6 +56,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     **{column: (column, f"{column}, low", f"{column}, high", f"{column}, bounds") for column in WITH_BOUNDS},
     **{column: (f"{column}, before", f"{column}, after") for column in CHANGES},
 }
+IMPROVING = "↗"  # the mark, in tables without a column for it
 POINT = ("task", "model", "settings", "lag", "seed", "curve", "training step", "over", "at", "measure", "value")
 CURVES: dict[str, tuple[str, tuple[str, ...]]] = {
     "lag_curve": ("lag", ("accuracy", "loss", "chance")),
@@ -126,16 +128,24 @@ def by_lag(runs: Sequence[Record]) -> str:
     rows = []
     for name in dict.fromkeys(group.name for group in finished):
         ours = {group.lag: group for group in finished if group.name == name}
-        row = [_score(ours[lag]) if lag in ours else "" for lag in lags]
+        row = [score(accuracy(ours[lag].finished).value, ours[lag].finished) if lag in ours else "" for lag in lags]
         start = _change(ours[lags[-1]].finished, "log10_over_lag") if lags[-1] in ours else None
         rows.append([md.code(name), *row, "" if start is None or start.before is None else f"{start.before:.1f}"])
-    return md.table(["model", *map(str, lags), f"log10 g({lags[-1]})/g(0)"], rows)
+    lines = md.table(["model", *map(str, lags), f"log10 g({lags[-1]})/g(0)"], rows)
+    return lines + explained(lines)
 
 
-def _score(group: Group) -> str:
-    return (
-        f"{accuracy(group.finished).value:.2f} ({sum(run['solved'] for run in group.finished)}/{len(group.finished)})"
+def explained(lines: str) -> str:
+    """A line that explains the mark of `score`, if a Markdown table has it."""
+    return f"\n{IMPROVING}: some of these runs were still improving when their budget was used up.\n" * (
+        IMPROVING in lines
     )
+
+
+def score(accuracy: float, runs: Sequence[Record]) -> str:
+    """An entry of a table of accuracies: the mean, a mark if some runs were still improving, how many were solved."""
+    mark = IMPROVING if _still_improving(runs) else ""
+    return f"{accuracy:.2f}{mark} ({sum(run['solved'] for run in runs)}/{len(runs)})"
 
 
 def terminal_matrix(title: str, trained: dict[int, dict[int, Estimate]]) -> Table:
@@ -184,6 +194,7 @@ def _learned(group: Group) -> Row:
     done = group.finished
     return {
         "solved": success_rate(done) if group.solvable else None,
+        "still improving": _still_improving(done),
         "steps to solve": median_to_solve(done) or math.inf if group.solvable else None,
         "log10 g(lag)/g(0)": _change(done, "log10_over_lag"),
         "decades per step": _change(done, "decades_per_step"),
@@ -191,6 +202,12 @@ def _learned(group: Group) -> Row:
         "parameters": done[0]["cost"]["parameters"],
         "seconds": statistics.median(run["cost"]["seconds"] for run in done),
     }
+
+
+def _still_improving(runs: Sequence[Record]) -> str | None:
+    """How many of the runs were still improving at the end, in words; None if none was."""
+    improving = sum(bool(run["still_improving"]) for run in runs)
+    return f"{improving} of {len(runs)}" if improving else None
 
 
 def _change(runs: Iterable[Record], name: str) -> Change | None:
