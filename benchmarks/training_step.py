@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from longlag import instantiate
-from longlag.assemble import make_network, make_task
+from longlag.assemble import make_network, make_optimizer, make_task
 from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 from longlag.instantiate import build
@@ -59,7 +59,7 @@ class Clock(pl.Callback):
 def our_step(cfg: DictConfig, folder: Path) -> float:
     """Wall seconds per step of our training."""
     task = make_task(cfg)
-    learner = Learner(make_network(cfg, task), task, build(cfg.optimizer, instantiate.OPTIMIZER))
+    learner = Learner(make_network(cfg, task), task, make_optimizer(cfg))
     clock = Clock()
     trainer = make_trainer(cfg, folder, [ShowProgress("benchmark"), clock])
     trainer.loggers = [build(cfg.logger.csv, instantiate.LOGGER, save_dir=str(folder))]
@@ -72,7 +72,7 @@ def plain_step(cfg: DictConfig) -> float:
     """Wall seconds per step of a plain training loop in PyTorch."""
     task = make_task(cfg)
     network = make_network(cfg, task).train()
-    optimizer = build(cfg.optimizer, instantiate.OPTIMIZER)(network.parameters())
+    optimizer = make_optimizer(cfg)(network.parameters())
     started = 0.0
     for step in range(cfg.max_steps):
         if step == UNCOUNTED:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers.command import MODELS, compose
+from longlag import stream
 from longlag.assemble import make_network, make_task
 from longlag.lag_modes import Fixed, Uniform
 from longlag.stream import EVALUATION_BATCH, SPLITS, Seeds, Streams, TrainStream, ValidationStream, fixed_batches
@@ -95,12 +96,25 @@ def test_devices_share_the_global_batch(ranks):
 
 
 def test_validation_is_the_same_every_time():
-    stream = ValidationStream(TASK, Seeds(0), 200)
-    first, again = list(stream), list(stream)
+    validation = ValidationStream(TASK, Seeds(0), 200)
+    first, again = list(validation), list(validation)
     assert all(map(equal, first, again))
     assert equal(joined(first), joined(fixed("val", 200)))
     shares = [joined(list(ValidationStream(TASK, Seeds(0), 200, rank, 2))) for rank in range(2)]
     assert equal(woven(shares), joined(first))
+
+
+def test_validation_sequences_are_made_once_unless_they_are_large(monkeypatch: pytest.MonkeyPatch):
+    made: list[int] = []
+    make = Copy.batch
+    monkeypatch.setattr(Copy, "batch", lambda *given: made.append(1) or make(*given))
+    small = ValidationStream(TASK, Seeds(0), 200)
+    assert all(map(equal, list(small), list(small)))
+    assert len(made) == 2  # batches
+    monkeypatch.setattr(stream, "KEPT", 100)
+    large = ValidationStream(TASK, Seeds(0), 200)
+    assert all(map(equal, list(large), list(large)))
+    assert len(made) == 6
 
 
 @pytest.mark.parametrize("sequences", [1, EVALUATION_BATCH, EVALUATION_BATCH + 2, 3 * EVALUATION_BATCH])

@@ -65,8 +65,15 @@ def make_lag_mode(cfg: DictConfig, task: Task) -> LagMode:
 
 
 def make_optimizer(cfg: DictConfig) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    """A function that makes the optimiser for given parameters. Raises ValueError if its settings are invalid."""
-    make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = build(cfg.optimizer, instantiate.OPTIMIZER)
+    """A function that makes the optimiser for given parameters. Raises ValueError if its settings are invalid.
+
+    Where torch has a fused implementation, which is the fastest, it is used unless the settings choose another one.
+    """
+    make: Callable[..., torch.optim.Optimizer] = build(cfg.optimizer, instantiate.OPTIMIZER)
+    chosen = {"fused", "foreach", "capturable", "differentiable"} & set(cfg.optimizer)
+    scaled = str(cfg.trainer.get("precision")) in ("16", "16-mixed")  # Lightning cannot clip scaled gradients then
+    if "fused" in signature(make).parameters and not chosen and not scaled:
+        make = partial(make, fused=True)
     try:
         make([nn.Parameter(torch.zeros(1))])  # a trial with one dummy parameter
     except Exception as error:  # a value of the wrong type may raise anything

@@ -108,6 +108,7 @@ def prepare(plan: RunPlan) -> Prepared:
     cfg = plan.cfg
     torch.set_num_threads(cfg.runtime.threads or all_threads())
     malloc.use(cfg.runtime.malloc)
+    malloc.release()
     task, seeds = make_task(cfg), Seeds(cfg.seed, cfg.stream)
     sizes = sizes_to_match(cfg, task, plan.core)
     torch.manual_seed(cfg.seed)  # just before the network is made: its initial weights depend on nothing else random

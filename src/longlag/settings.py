@@ -130,7 +130,7 @@ CHOICES = {
     "trainer.precision": PRECISIONS,
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
     "trainer.strategy": ("auto", "ddp"),
-    "runtime.malloc": ("stock", "tuned"),
+    "runtime.malloc": ("auto", "stock", "tuned"),
     "runtime.kernels": ("library", "native"),
 }
 TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned"]  # top-level keys that are config groups

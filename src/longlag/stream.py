@@ -23,6 +23,7 @@ from longlag.tasks.task import Batch, Task
 
 SPLITS = {"train": 0, "val": 1, "test": 2, "example": 3, "lag": 4}
 NEWEST = 2  # newest version of the streams
+KEPT = 2**26  # the most bytes of validation sequences that are kept
 EVALUATION_BATCH = 128  # sequences per batch in validations and tests, which keep no activations for a gradient
 
 
@@ -81,13 +82,23 @@ class TrainStream(IterableDataset[Batch]):
 
 
 class ValidationStream(IterableDataset[Batch]):
-    """This rank's share of `sequences` validation sequences, which are the same at every pass."""
+    """This rank's share of `sequences` validation sequences, which are the same at every pass.
+
+    They are made once and kept, unless they take more than KEPT bytes.
+    """
 
     def __init__(self, task: Task, seeds: Seeds, sequences: int, rank: int = 0, ranks: int = 1):
         self.task, self.seeds, self.sequences = task, seeds, sequences
         self.rank, self.ranks = rank, ranks
+        self._kept: list[Batch] = []
 
     def __iter__(self) -> Iterator[Batch]:
+        if 8 * self.sequences * self.task.length * (self.task.features or 1) > KEPT:  # 8 bytes a number, at most
+            return self._made()
+        self._kept = self._kept or list(self._made())
+        return iter(self._kept)
+
+    def _made(self) -> Iterator[Batch]:
         for batch in fixed_batches(self.task, "val", self.seeds, self.sequences):
             share = batch.rows(self.rank, self.ranks)
             if len(share.inputs):  # the last batch may have fewer rows than there are ranks
@@ -120,6 +131,10 @@ class Streams(pl.LightningDataModule):
         """The fixed validation sequences."""
         share = self.trainer.global_rank, self.trainer.world_size
         return _loader(ValidationStream(self.task, self.seeds, self.validation_sequences, *share))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch on the device. Lightning's own method searches any nested structure for tensors, at every step."""
+        return batch.to(device)
 
 
 def _loader(stream: IterableDataset[Batch]) -> DataLoader[Batch]:

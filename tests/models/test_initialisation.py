@@ -1,5 +1,6 @@
 """Initialisation: which core takes which scheme, and the numbers each scheme sets."""
 
+import math
 from itertools import product
 
 import pytest
@@ -14,14 +15,15 @@ from longlag.models.lstm import LSTM
 from longlag.models.lstm_1997 import LSTM1997
 from longlag.models.lstm_peephole import LSTMPeephole
 from longlag.models.lstm_scratch import LSTMScratch
-from longlag.models.rnn import RNN
+from longlag.models.rnn import RNN, ReLURNN
 from longlag.models.rnn_scratch import RNNScratch
 from longlag.models.transformer import Transformer
 
 RNNS, GRUS = dict.fromkeys((RNN, RNNScratch), "rnn"), dict.fromkeys((GRU, GRUScratch), "gru")
 LSTMS = dict.fromkeys((LSTM, LSTMScratch, LSTMPeephole), "lstm")
 CORES = RNNS | LSTMS | GRUS | {LSTM1997: "lstm_1997", Transformer: "transformer"}
-SCHEMES = ("torch", "orthogonal", "identity", "forget_one", "chrono")
+SCHEMES = ("torch", "orthogonal", "identity", "forget_one", "chrono", "chrono_agnostic", "chrono_unbounded")
+AGNOSTIC = ("chrono_agnostic", "chrono_unbounded")
 HIDDEN, LAYERS, T_MAX = 64, 2, 100
 every_gated = pytest.mark.parametrize("make", [*LSTMS, *GRUS])
 
@@ -74,7 +76,10 @@ def test_torch_is_untouched(make, stock):
 
 @pytest.mark.parametrize(
     ("make", "scheme"),
-    [*product((*RNNS, LSTM1997), ("orthogonal",)), *product((*LSTMS, *GRUS), ("orthogonal", "forget_one", "chrono"))],
+    [
+        *product((*RNNS, LSTM1997), ("orthogonal",)),
+        *product((*LSTMS, *GRUS), ("orthogonal", "forget_one", "chrono", *AGNOSTIC)),
+    ],
 )
 def test_recurrent_weights_are_orthogonal_per_gate(make, scheme):
     core = made(make, scheme)
@@ -139,3 +144,56 @@ def test_chrono_without_a_forget_gate():
     assert 1 - 1e-4 <= scales.min() < T_MAX / 4
     assert T_MAX * 3 / 4 < scales.max() <= T_MAX - 1 + 1e-3
     assert not any(other.any() for other in bias.values())
+
+
+def drawn(make: type[nn.Module], scheme: str, t_max: int = T_MAX) -> Tensor:
+    """Many time scales of the units, in steps."""
+    torch.manual_seed(0)
+    core = make(1, 512, init=scheme, t_max=t_max)
+    name = {"gru": "z", "lstm": "f", "lstm_1997": "i"}[CORES[make]]
+    return gates(core, "bias_ih", 0)[name].abs().exp()
+
+
+@pytest.mark.parametrize("make", [*LSTMS, *GRUS, LSTM1997])
+@pytest.mark.parametrize("scheme", AGNOSTIC)
+def test_agnostic_schemes_know_no_lag(make, scheme):
+    scales = drawn(make, scheme)
+    assert torch.equal(scales, drawn(make, scheme, t_max=7))
+    assert scales.min() >= 2 - 1e-3
+    assert scales.max() <= 10_000 * (1 + 1e-5)
+    if CORES[make] == "lstm":
+        bias = gates(made(make, scheme), "bias_ih", 0)
+        assert torch.equal(bias["i"], -bias["f"])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "law"),
+    [
+        ("chrono_agnostic", lambda u: math.log(u / 2) / math.log(5000)),
+        ("chrono_unbounded", lambda u: sum(map(footnote, range(2, u + 1))) / sum(map(footnote, range(2, 10_001)))),
+    ],
+)
+def test_time_scales_follow_their_law(scheme, law):
+    """Kolmogorov-Smirnov: 512 draws lie within .072 of their law in 99 of 100 cases."""
+    scales = drawn(LSTM, scheme)
+    for bound in (2, 3, 5, 10, 30, 100, 1000, 5000):
+        assert (scales <= bound + 0.01).double().mean().item() == pytest.approx(law(bound), abs=0.072)
+
+
+def footnote(k: int) -> float:
+    return 1 / (k * math.log(k + 1) ** 2)
+
+
+def test_irnn():
+    """Le, Jaitly & Hinton (2015): a positive state is kept as it is where there is no input."""
+    core = ReLURNN(3, 8, init="identity")
+    assert torch.equal(core.weight_hh_l0, torch.eye(8))
+    state = torch.rand(1, 2, 8)
+    outputs, last = core.unroll(torch.zeros(2, 50, 3), state)
+    assert torch.equal(last, state)
+    assert torch.equal(outputs, state[0][:, None].expand(-1, 50, -1))
+    torch.manual_seed(0)
+    stock = nn.RNN(3, 8, nonlinearity="relu", batch_first=True)
+    core.load_state_dict(stock.state_dict())
+    x = torch.randn(2, 9, 3)
+    assert torch.equal(core(x), stock(x)[0])

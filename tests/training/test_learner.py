@@ -6,7 +6,9 @@ from functools import partial
 import pytest
 import torch
 
+from helpers.command import compose
 from helpers.learning import BATCH, RATE, SEED, fit
+from longlag.assemble import make_optimizer
 from longlag.models.network import Network
 from longlag.models.rnn import RNN
 from longlag.stream import Seeds
@@ -110,3 +112,16 @@ def test_a_loss_that_is_no_number_in_validation():
     with pytest.raises(Diverged, match="the validation loss is nan by step 2"):
         fit(make_learner(Nan(lag=5)), steps=4, log_every_n_steps=100, limit_val_batches=None, val_check_interval=2,
             num_sanity_val_steps=0, check_val_every_n_epoch=None)  # fmt: skip
+
+
+def adam(*overrides: str) -> torch.optim.Optimizer:
+    return make_optimizer(compose(*overrides))([torch.nn.Parameter(torch.zeros(2))])
+
+
+def test_the_fused_optimiser_is_used_unless_something_else_is_chosen():
+    assert adam().defaults["fused"] is True
+    assert adam("optimizer._target_=torch.optim.AdamW").defaults["fused"] is True
+    assert adam("+optimizer.foreach=true").defaults["fused"] is not True
+    assert adam("+optimizer.fused=false").defaults["fused"] is False
+    assert "fused" not in adam("optimizer._target_=torch.optim.RMSprop").defaults
+    assert not adam("trainer.precision=16-mixed").defaults["fused"]  # Lightning could not clip the gradient

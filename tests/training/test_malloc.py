@@ -1,6 +1,7 @@
 """The allocator: chosen by name, recorded, refused in one line where it cannot be had."""
 
 import json
+import platform
 import subprocess
 import sys
 
@@ -27,8 +28,41 @@ def test_tuned_stays_and_is_recorded():
     assert json.loads(done.stdout) == ["stock", "stock", "tuned", "tuned", "tuned"]
 
 
+BIG_THEN_SMALL = """
+import torch
+from longlag.measure.cost import peak_memory_bytes, watch_memory
+from longlag.training import malloc
+malloc.use("auto")
+cpu = torch.device("cpu")
+peaks = []
+for millions in (200, 1):
+    malloc.release()
+    watch_memory(cpu)
+    blocks = [torch.ones(1_000_000) for _ in range(millions)]
+    peaks.append(peak_memory_bytes(cpu))
+    del blocks
+print(malloc.in_use(), peaks[0] - peaks[1] > 600e6)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's alone")
+def test_the_peak_of_a_run_does_not_count_what_an_earlier_one_freed():
+    """A worker executes one run after another, and `auto` keeps freed memory."""
+    done = subprocess.run([sys.executable, "-c", BIG_THEN_SMALL], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tuned", "True"]
+
+
+def test_auto_is_stock_elsewhere(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(malloc._Process, "malloc", "stock")
+    malloc.use("auto")
+    malloc.release()
+    assert malloc.in_use() == "stock"
+
+
 def test_refused_elsewhere(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(malloc._Process, "malloc", "stock")
     with pytest.raises(ValueError, match="needs Linux with glibc") as refused:
         malloc.use("tuned")
     assert "\n" not in str(refused.value)
@@ -38,6 +72,7 @@ def test_refused_elsewhere(monkeypatch: pytest.MonkeyPatch):
 def test_run_asks_for_it(run_small, monkeypatch: pytest.MonkeyPatch):
     asked: list[str] = []
     monkeypatch.setattr(malloc, "use", asked.append)
+    monkeypatch.setattr(malloc._Process, "malloc", "stock")
     _, record = run_small("runtime.malloc=tuned")
     assert asked == ["tuned"]
     assert record["environment"]["malloc"] == "stock"  # what is in use, not what was asked for

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def environment(device: torch.device, allocator: str) -> dict[str, Any]:
     """Versions, machine, processor, device, threads, and the git commit if the code is in a checkout."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        **_versions(),
         "commit": _commit(),
         "platform": platform.platform(),
         "cpu": _processor(),
@@ -59,6 +60,11 @@ def environment(device: torch.device, allocator: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "malloc": allocator,
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
 
 
 def _processor() -> str:
@@ -70,6 +76,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache  # the code of this process does not change
 def _commit() -> str | None:
     """The git commit of the checkout that contains this file, with `+` if it has uncommitted changes."""
     root = Path(__file__).parents[3]

@@ -1,7 +1,7 @@
 """Adapts torch's own recurrent layers to the core contract: one constructor, one output, full precision."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,7 @@ class Recurrent(Choice):
 
     architecture: str
     fused: Fused  # the cell of our own kernels
+    options: ClassVar[dict[str, str]] = {}  # further arguments of torch's layer
     weight_hh_l0: Tensor
 
     def __init__(
@@ -49,7 +50,7 @@ class Recurrent(Choice):
     ):
         check_dropout(dropout, num_layers)
         layer: Any = super()  # nn.RNN, nn.LSTM or nn.GRU
-        layer.__init__(input_size, hidden_size, num_layers, batch_first=True, dropout=dropout)
+        layer.__init__(input_size, hidden_size, num_layers, batch_first=True, dropout=dropout, **self.options)
         initialise(self, self.architecture, init, t_max, num_layers)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -82,6 +82,8 @@ class Sweep(Launcher):
         if not str(config.hydra.sweep.dir).strip():
             raise ValueError("hydra.sweep.dir names no folder")
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        self.seconds: dict[int, float] = {}  # by the number of a run: how long it takes at most, as far as known
+        self.begun: dict[int, float] = {}  # by the number of a run that has not ended: when it began, if known
         setup_globals()
         configure_log(config.hydra.job_logging, config.hydra.verbose)
         # Hydra sets this for single runs only; the clean-up after a refused sweep reads it
@@ -166,19 +168,28 @@ class Sweep(Launcher):
     def _watch(self, runs: Sequence[SweepRun], returns: dict[int, JobReturn]) -> None:
         """Execute the runs; store each result in `returns` and log it."""
         started, ended, told = time.monotonic(), [], set[str]()
+        so_far = 0.0
         with closing(self.run(runs)) as ends:
             for run, done in ends:
                 returns[run.number] = done
                 ended.append(done)
+                so_far += self.seconds_of(run)
+                now, whole = time.monotonic(), sum(map(self.seconds_of, runs))
+                at_it = sum(min(self.seconds.get(number, 0), now - begun) for number, begun in self.begun.items())
+                left = (now - started) * (whole / (so_far + at_it) - 1)
                 refusal = "" if run.record else first_line(done._return_value)
                 # an error that many runs share is logged once here, and counted at the end
                 if not refusal or refusal not in told:
-                    log.info("%s", _news(run, ended, len(runs), time.monotonic() - started))
+                    log.info("%s", _news(run, ended, len(runs), left))
                 told.add(refusal)
 
     def run(self, runs: Sequence[SweepRun]) -> Generator[tuple[SweepRun, JobReturn]]:
         """Yield each run with its result as soon as it ends."""
         raise NotImplementedError
+
+    def seconds_of(self, run: SweepRun) -> float:
+        """The seconds of a run at most; 1 if they are not known: all runs are then taken to be equally long."""
+        return self.seconds.get(run.number, 1.0)
 
     def _run(self, number: int, overrides: Sequence[str]) -> SweepRun:
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -310,7 +321,7 @@ def track(runs: Sequence[SweepRun]) -> None:
         log_sweep([record for _, record in there], group, plain(one.settings)["logger"]["wandb"])
 
 
-def _news(run: SweepRun, returns: Sequence[JobReturn], runs: int, seconds: float) -> str:
+def _news(run: SweepRun, returns: Sequence[JobReturn], runs: int, left: float) -> str:
     """One line: how a run ended, the progress of the sweep and the estimated time left."""
     last = returns[-1]
     if last.status == JobStatus.FAILED:
@@ -319,12 +330,12 @@ def _news(run: SweepRun, returns: Sequence[JobReturn], runs: int, seconds: float
         record = run.record
         how = (records.accuracy_in_words(record) if record else "") or "ended"
     failed = sum(done.status == JobStatus.FAILED for done in returns)
-    left = seconds / len(returns) * (runs - len(returns))
     far = f"{len(returns)} of {runs} runs" + (f", {failed} failed" if failed else "")
-    return f"{run.name}: {how}   [{far}" + (f", about {_duration(left)} left]" if len(returns) < runs else "]")
+    return f"{run.name}: {how}   [{far}" + (f", about {duration(left)} left]" if len(returns) < runs else "]")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words: 45 s, 20 min, 2.5 h."""
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 

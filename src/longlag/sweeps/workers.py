@@ -1,9 +1,11 @@
 """Executes runs of a sweep in parallel worker processes; a failed run does not affect the others. Needs no torch."""
 
 import gc
+import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -18,8 +20,11 @@ from hydra.types import HydraContext, TaskFunction
 from longlag import records, resume
 from longlag.files import first_line
 from longlag.settings import COUNT, POSITIVE, plain
-from longlag.sweeps.launcher import Failed, Sweep, SweepRun, job
+from longlag.sweeps import run_time
+from longlag.sweeps.launcher import Failed, Sweep, SweepRun, duration, job
 from longlag.sweeps.worker import STOPPED, Died, Worker, stop
+
+log = logging.getLogger(__name__)
 
 OUTPUT = "output.log"  # in a run's folder: its standard output and error
 
@@ -43,6 +48,7 @@ class Processes(Sweep):
         self.gpus = list(gpus or [])
         self.workers, self.timeout = workers or len(self.gpus) or os.cpu_count() or 1, timeout
         self._workers: list[Worker] = []
+        self._measured: dict[str, float] = {}  # seconds of a run at most, by `run_time.key`
 
     @contextmanager
     def at_work(self, runs: int) -> Iterator[None]:
@@ -58,10 +64,11 @@ class Processes(Sweep):
                 stop(self._workers)
 
     def run(self, runs: Sequence[SweepRun]) -> Generator[tuple[SweepRun, JobReturn]]:
-        """Yield each run with its result as soon as it ends."""
+        """Yield each run with its result as soon as it ends; the longest runs begin first."""
+        self.predict(runs)
         waiting: SimpleQueue[SweepRun] = SimpleQueue()
         ended: SimpleQueue[tuple[SweepRun, JobReturn]] = SimpleQueue()
-        for run in runs:
+        for run in sorted(runs, key=self.seconds_of, reverse=True):
             waiting.put(run)
         for worker in self._workers:
             Thread(target=self._serve, args=(worker, waiting, ended), daemon=True).start()
@@ -73,6 +80,35 @@ class Processes(Sweep):
                 while True:
                     waiting.get_nowait()
 
+    def predict(self, runs: Sequence[SweepRun]) -> None:
+        """Predict the seconds of the runs, by measuring a few training steps in the workers, and log their sum."""
+        keys = {run.number: run_time.key(run.settings) for run in runs if run_time.worthwhile(run.settings)}
+        unknown: SimpleQueue[SweepRun] = SimpleQueue()
+        for run in {keys[run.number]: run for run in runs if run.number in keys}.values():
+            unknown.put(run)
+        threads = [Thread(target=self._measure, args=(worker, unknown), daemon=True) for worker in self._workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.seconds |= {number: self._measured[key] for number, key in keys.items() if key in self._measured}
+        if runs and all(run.number in self.seconds for run in runs):
+            total = sum(map(self.seconds_of, runs))
+            log.info(
+                "these %d runs take %s of computing at most, %s on %d workers; a run that solves its task ends sooner",
+                *(len(runs), duration(total), duration(total / len(self._workers)), len(self._workers)),
+            )
+
+    def _measure(self, worker: Worker, unknown: SimpleQueue[SweepRun]) -> None:
+        """Predict one run after another until none is left. A run that cannot be measured is left out."""
+        with suppress(Empty):
+            while True:
+                settings = unknown.get_nowait().settings
+                key = run_time.key(settings)
+                with suppress(OSError, RuntimeError):  # the run itself will say what is wrong
+                    if key not in self._measured:
+                        self._measured[key] = worker.call(run_time.predicted, settings, timeout=self.timeout)
+
     def _serve(
         self, worker: Worker, waiting: SimpleQueue[SweepRun], ended: SimpleQueue[tuple[SweepRun, JobReturn]]
     ) -> None:
@@ -80,7 +116,10 @@ class Processes(Sweep):
         with suppress(Empty):
             while True:
                 run = waiting.get_nowait()
-                ended.put((run, self._outcome(worker, run)))
+                self.begun[run.number] = time.monotonic()
+                done = self._outcome(worker, run)
+                del self.begun[run.number]
+                ended.put((run, done))
 
     def _outcome(self, worker: Worker, run: SweepRun) -> JobReturn:
         """The result of a run. A failure is returned, not raised, because `run` waits for one result of every run."""

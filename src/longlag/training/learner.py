@@ -54,12 +54,20 @@ class Learner(pl.LightningModule):
         self.rate = 0.0  # learning rate of the last step
         self.recent: list[dict[str, Tensor]] = []  # the measures of each step since metrics were last logged
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As in any module, but without its search for the name of the hook, which Lightning sets 40 times a step."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The mean loss over the batch and its scored steps."""
         measures = self.task.measure(self.network(batch.inputs, batch.steps), batch)
-        means = {name: values.mean() for name, values in measures.items()}
-        self.recent.append({name: mean.detach() for name, mean in means.items()})  # .item() would wait for the GPU
-        return means["loss"]
+        loss = measures["loss"].mean()
+        means = {name: values.detach().mean() for name, values in measures.items() if name != "loss"}
+        self.recent.append({"loss": loss.detach(), **means})  # .item() would wait for the GPU
+        return loss
 
     def configure_gradient_clipping(
         self,
@@ -68,12 +76,12 @@ class Learner(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the 2-norm of the gradient over all parameters, and keep the norm before clipping for the log."""
-        norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
+        norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], gradient_clip_val or math.inf)
         self.recent[-1]["gradient_norm"] = norm
         self.rate = optimizer.param_groups[0]["lr"]
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Log every `log_every_n_steps` steps only, because a call of `self.log` costs as much as a short step."""
+        """Log means over `log_every_n_steps` steps."""
         if self.global_step % self.trainer.log_every_n_steps:
             return
         means = {
@@ -107,8 +115,13 @@ class Learner(pl.LightningModule):
             raise Diverged(f"the {where} loss is {loss.item()} by step {self.global_step}; try a smaller lr")
 
     def _log(self, prefix: str, means: dict[str, Tensor]) -> None:
+        """Give the means to the loggers and callbacks; `self.log_dict` does the same in the time of a short step."""
         named = {f"{prefix}/{name}": mean for name, mean in means.items()}
-        self.log_dict({**named, "step": float(self.global_step)})  # Lightning's name for the x axis
+        self.trainer.callback_metrics.update(named)
+        numbers = {name: mean.item() for name, mean in named.items()}
+        for logger in self.trainer.loggers:
+            logger.log_metrics(numbers, self.global_step)
+            logger.save()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the state of the training lags, and the measures that are not logged yet, those of each rank."""
