@@ -342,6 +342,17 @@ def measured(lengths: tuple[int, ...] = (LONG, SHORT)) -> dict[str, list[dict[st
     return {"bounds": bounds, "memory": [memory(*one) for one in MEMORY], "cells": cells}
 
 
+def as_text(result: dict[str, Any]) -> str:
+    """JSON with a line for each row."""
+    parts = [
+        f"[\n  {(',' + chr(10) + '  ').join(map(json.dumps, value))}\n ]"
+        if isinstance(value, list)
+        else json.dumps(value)
+        for value in result.values()
+    ]
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {part}" for key, part in zip(result, parts, strict=True)) + "\n}\n"
+
+
 def main() -> None:
     """Measure, print what was reached beside the floors and aims, and save the results if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -355,7 +366,7 @@ def main() -> None:
     if arguments.save:
         about = {"command": "python benchmarks/cells.py --save docs/benchmarks/cells.json", "input": INPUT}
         about |= {"environment": {**environment(torch.device("cpu"), "stock and tuned"), "threads": 1}}
-        write_text(arguments.save, json.dumps(about | result, indent=1) + "\n")
+        write_text(arguments.save, as_text(about | result))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def chart() -> str:
     top = max(ratio["max"] for ratio in ratios.values()) * 1.05
     space = (WIDTH - LEFT) / len(sizes)
     height = lambda value: (HEIGHT - BOTTOM - TOP) * value / top  # noqa: E731
-    parts = [_line(height(tick), f"{tick:g}", tick == 1) for tick in range(1 + int(top))]
+    parts = [_line(height(tick), str(tick or ""), tick == 1) for tick in [1, *range(0, 1 + int(top), 5)]]
     for place, size in enumerate(sizes):
         x = LEFT + space * place + (space - BAR * len(COLOURS)) / 2
         for number, (cell, colour) in enumerate(COLOURS.items()):
@@ -142,7 +142,8 @@ def _order(rows: list[Row]) -> Callable[[str], int]:
 
 def _milliseconds(row: Row) -> str:
     over = f" ({row['over_products']['median']:.2f})" if "over_products" in row else ""
-    return f"{row['cpu_ms']['median']:.3g}{over}"
+    taken = row["cpu_ms"]["median"]
+    return f"{taken:,.0f}{over}" if taken >= 1000 else f"{taken:.3g}{over}"
 
 
 def _size(row: Row) -> str:

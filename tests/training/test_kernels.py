@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch import nn
 
 import longlag
 from helpers.command import compose, train
@@ -92,6 +93,27 @@ def test_a_model_without_that_choice_says_so_once_and_in_a_sweep_never(tmp_path)
     )
     assert sweep[0] == 0, sweep[1]
     assert EFFECT not in sweep[1]
+
+
+class Own(nn.Module):
+    """A user's core, which knows nothing of kernels."""
+
+    ran = 3  # and means something else by that name
+
+    def __init__(self, input_size: int, hidden_size: int = 8):
+        super().__init__()
+        self.hidden_size, self.layer = hidden_size, nn.Linear(input_size, hidden_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+def test_a_core_of_the_users_own(tmp_path, caplog):
+    small = {"max_steps": 4, "validation.every": 2, "validation.sequences": 16, "eval.sequences": 0}
+    with caplog.at_level(logging.INFO, "longlag.training.kernels"):
+        found = longlag.train(Own, lag=6, folder=tmp_path / "run", **small, **{"runtime.kernels": "native"})
+    assert "kernels" not in found.record["environment"]
+    assert len([line for line in caplog.messages if line.startswith(EFFECT)]) == 1
 
 
 @pytest.mark.usefixtures("_compiled")

@@ -32,24 +32,29 @@ class Kernels(pl.Callback):
     def __init__(self, core: nn.Module, chosen: str):
         self.core, self.chosen = core, chosen
         self.ran: str | None = None
+        self._has_run = False
         if isinstance(core, Choice):
             core.kernels = chosen
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Note what ran at the first step, on the device and in the precision of the training."""
-        if self.ran is not None:
+        if self._has_run:
             return
-        self.ran = getattr(self.core, "ran", None)
+        self.ran, self._has_run = self._asked(), True
         if self.chosen == "native" and self.ran != "native" and trainer.is_global_zero:
             self._say_why()
 
     def on_fit_end(self, *_: Any) -> None:
         """Note what runs if there was nothing left to train."""
-        self.ran = self.ran or getattr(self.core, "ran", None)
+        self.ran = self.ran or self._asked()
 
     def noted(self) -> dict[str, str]:
         """The entry for `environment` in the record; empty for a core with one implementation."""
         return {} if self.ran is None else {"kernels": self.ran}
+
+    def _asked(self) -> str | None:
+        ran = getattr(self.core, "ran", None)
+        return ran if isinstance(ran, str) else None  # a user's core may mean something else by that name
 
     def _say_why(self) -> None:
         if not isinstance(self.core, Choice):
