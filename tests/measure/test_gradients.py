@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from longlag.measure import gradients
 from longlag.measure.gradients import Profile, gradient_over_distance, log10_norm, scheduled
 from longlag.models.gru import GRU
 from longlag.models.lstm import LSTM
@@ -311,3 +312,17 @@ def test_chrono_carries_what_the_stock_lstm_loses():
     chrono = profile(connect(task, LSTM, init="chrono", t_max=300), task)
     assert stock[300] - stock[0] < -40
     assert -3 < chrono[300] - chrono[0] < 0
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("make", [RNN, LSTM, GRU])
+def test_the_probe_of_torchs_layers_measures_what_torch_computes(make, layers: int, monkeypatch: pytest.MonkeyPatch):
+    """It runs our own loop over time on the same weights."""
+    task = Copy(lag=40)
+    network = connect(task, make, hidden_size=8, num_layers=layers)
+    ours = gradient_over_distance(network, task, task.batch(4, np.random.default_rng(0)), 0)
+    assert network.core.kernels == "library"  # the network itself is left as it was
+    monkeypatch.setattr(gradients, "Recurrent", type(None))
+    theirs = gradient_over_distance(network, task, task.batch(4, np.random.default_rng(0)), 0)
+    assert ours.norms == pytest.approx(theirs.norms, abs=1e-10)
+    assert ours.states == pytest.approx(theirs.states, abs=1e-10)

@@ -68,22 +68,24 @@ class Recurrent(Choice):
             x = x.to(self.weight_hh_l0.dtype)
             states = () if state is None else (state,) if isinstance(state, Tensor) else state
             usual = x.dim() == 3 and x.shape[1] > 0  # the library takes, or refuses, everything else
-            return self._native(x, state) if usual and self._runs_native(x, *states) else layer.forward(x, state)
+            ran = self._runs(x, *states) if usual else "library"
+            return layer.forward(x, state) if ran == "library" else self._unroll(x, state, ran == "native")
 
     @property
     def ran(self) -> str:
-        """Who computes for inputs of the parameters' type and device: native or library."""
-        return "native" if self._runs_native() else "library"
+        """Who computes for inputs of the parameters' type and device: native, library or fused."""
+        return self._runs()
 
-    def _runs_native(self, *given: Tensor) -> bool:
-        """Whether the native kernels run for these inputs and states."""
-        if self.kernels == "library" or rewritten():
-            return False
-        layer: Any = self
-        return all(map(is_readable, (*given, *layer.parameters()))) and native.kernels() is not None
+    def _runs(self, *given: Tensor) -> str:
+        """Who computes for these inputs and states: native, library or fused."""
+        if self.kernels == "native" and not rewritten():
+            layer: Any = self
+            can = all(map(is_readable, (*given, *layer.parameters()))) and native.kernels() is not None
+            return "native" if can else "library"
+        return "fused" if self.kernels == "fused" and not rewritten() else "library"
 
-    def _native(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """`unroll` by our own kernels."""
+    def _unroll(self, x: Tensor, state: State | None, in_c: bool) -> tuple[Tensor, State]:
+        """`unroll` by our own loop over time, in C or in torch."""
         layer: Any = self
         parts = 2 if self.fused.has_memory else 1
         if state is None:
@@ -91,7 +93,7 @@ class Recurrent(Choice):
             state = zero if parts == 1 else (zero, zero)
         layer.check_forward_args(x, state, None)  # torch's own errors
         begin = (state,) if isinstance(state, Tensor) else state
-        run, ends = runner(native.kernels()), []
+        run, ends = runner(native.kernels()) if in_c else None, []
         for number in range(layer.num_layers):
             x = F.dropout(x, layer.dropout, layer.training) if number else x
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
