@@ -120,5 +120,5 @@ def test_inputs_without_a_batch_or_without_steps_are_left_to_the_library(make):
 
 
 def test_unknown_kernels_are_refused():
-    with pytest.raises(ValueError, match="kernels must be one of library, native, got own"):
+    with pytest.raises(ValueError, match="kernels must be one of library, native, fused, got own"):
         LSTM(5, 7).kernels = "own"
