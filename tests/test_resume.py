@@ -238,7 +238,7 @@ def test_the_values_that_a_run_began_with_are_kept(folder: Path):
     assert code == 0, said
     config = records.read(run)["config"]
     assert (config["trainer"]["log_every_n_steps"], config["trainer"]["accelerator"]) == (3, "cpu")
-    kept = {"threads": None, "malloc": "stock", "kernels": "library", "checkpoint_seconds": 7}
+    kept = {"threads": None, "malloc": "auto", "kernels": "library", "checkpoint_seconds": 7}
     assert config["runtime"] == kept
     assert list(config["logger"]) == ["csv"]
 

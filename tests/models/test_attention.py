@@ -173,7 +173,7 @@ def test_the_transformer_runs_natively_in_float32_on_the_cpu_and_by_torch_elsewh
     assert ours.ran == "library"
     assert torch.equal(ours.double()(x.double()), library.double()(x.double()))
     assert not can_attend(x.double())
-    with pytest.raises(ValueError, match="kernels must be one of library, native, got own"):
+    with pytest.raises(ValueError, match="kernels must be one of library, native, fused, got own"):
         ours.kernels = "own"
 
 
