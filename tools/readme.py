@@ -52,7 +52,7 @@ class Block(NamedTuple):
 CELLS = "docs/benchmarks/cells.json"
 BLOCKS = {
     "gap": Block("README.md", "docs/results/gap", gap),
-    "horizon": Block("README.md", "docs/results/horizon", horizon),
+    "horizon": Block("docs/usage.md", "docs/results/horizon", horizon),
     "why": Block("docs/why.md", "docs/results/why", why),
     "coverage": Block("docs/protocol.md", "tools/interval_coverage.py", interval_coverage.table),
     "where": Block("docs/performance.md", CELLS, performance.where),
