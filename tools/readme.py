@@ -1,7 +1,7 @@
 """Update the tables and pictures of the pages from what was measured: python tools/readme.py [--check].
 
-It writes docs/gap.png, docs/performance.svg, and the text between the <!-- NAME --> marks of a page, from docs/results
-and docs/benchmarks. With --check it changes nothing, and fails if a page or an SVG disagrees with the records.
+It writes docs/gap.png, docs/performance.svg, and the text between the <!-- NAME --> marks of a page, from docs/results,
+docs/benchmarks and conf. With --check it changes nothing, and fails if a page or an SVG disagrees with the records.
 """
 
 import json
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import configuration
 import interval_coverage
 import performance
 
@@ -52,7 +53,7 @@ class Block(NamedTuple):
 CELLS = "docs/benchmarks/cells.json"
 BLOCKS = {
     "gap": Block("README.md", "docs/results/gap", gap),
-    "horizon": Block("README.md", "docs/results/horizon", horizon),
+    "horizon": Block("docs/usage.md", "docs/results/horizon", horizon),
     "why": Block("docs/why.md", "docs/results/why", why),
     "coverage": Block("docs/protocol.md", "tools/interval_coverage.py", interval_coverage.table),
     "where": Block("docs/performance.md", CELLS, performance.where),
@@ -62,6 +63,7 @@ BLOCKS = {
     "training_short": Block("docs/performance.md", CELLS, partial(performance.times, "training", performance.SHORT)),
     "forward_long": Block("docs/performance.md", CELLS, partial(performance.times, "forward", performance.LONG)),
     "memory": Block("docs/performance.md", CELLS, performance.memory),
+    **{name: Block("docs/configuration.md", "conf", write) for name, write in configuration.WRITERS.items()},
 }
 CHART = ROOT / "docs" / "performance.svg"
 

@@ -42,9 +42,10 @@ def test_everything_was_found():
 
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 def test_command(folder: Path, number: int):
-    allow, _, _, script, *words = shlex.split(COMMANDS[number])
+    allow, _, program, *words = shlex.split(COMMANDS[number])
+    assert (program, words[0]) == ("longlag", "train")
     where = ["hydra.sweep.dir=sweep"] if "-m" in words else [f"hydra.run.dir=run{number}"]
-    command = [sys.executable, str(ROOT / script), *words, *SMALL, *where]
+    command = [sys.executable, "-m", program, *words, *SMALL, *where]
     call(folder, command, LONGLAG_ALLOW=allow.partition("=")[2])
     found = [json.loads(path.read_text()) for path in folder.glob(f"{where[0].partition('=')[2]}/**/record.json")]
     assert len(found) == (36 if number == 1 else 1)

@@ -1,7 +1,8 @@
-"""The command `python train.py …` in tests: the configuration it composes, a run in this process, one in its own."""
+"""The command `longlag train …` in tests: the configuration it composes, a run in this process, one in its own."""
 
 import io
 import logging
+import re
 import shlex
 import signal
 import subprocess
@@ -60,8 +61,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
 
 
 def overrides_of(command: str, folder: Path) -> list[str]:
-    """Its overrides, a sweep's by the first value of each; `--config-dir` is looked for in `folder`."""
-    words = iter(shlex.split(command.partition("train.py")[2], comments=True))
+    """Those of `longlag train …`, a sweep's by the first value of each; `--config-dir` is looked for in `folder`."""
+    words = iter(shlex.split(re.split(r"train\.py|longlag(?: train)?", command, maxsplit=1)[1], comments=True))
     overrides = []
     for word in words:
         if word == "--config-dir":

@@ -56,7 +56,14 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-@pytest.mark.parametrize("command", [line for line in PAGE.splitlines() if line.startswith("    python train.py")])
+COMMANDS = [line for line in PAGE.splitlines() if line.startswith("    longlag train")]
+
+
+def test_the_page_has_commands():
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_of_the_page_compose(command: str, tmp_path: Path):
     check(compose(*overrides_of(command, tmp_path)))
 

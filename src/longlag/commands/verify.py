@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]  # the root, in a checkout
 KEPT = ROOT / "docs" / "results" / "published"
 ELSEWHERE = Path("outputs/published")  # where an installed package, which has no docs/, stores the records
 PAGE = ROOT / "docs" / "published.md"
-OPENING, CLOSING = "<!-- published: written by scripts/verify.py from docs/results/published -->", "<!-- /published -->"
+OPENING, CLOSING = "<!-- published: written by longlag verify from docs/results/published -->", "<!-- /published -->"
 
 
 def main(words: Sequence[str]) -> int:
