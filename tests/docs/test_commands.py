@@ -70,8 +70,10 @@ def kind(line: str) -> str:
         return "not here"
     if is_help(line) or words[:2] in [["longlag", name] for name in RUN]:
         return "run"
-    if words[:2] in (["longlag", "train"], ["longlag", "horizon"]):
-        return "compose" if words[1] == "train" else "search"
+    if words[:2] == ["longlag", "horizon"]:
+        return "search"
+    if words[:2] in (["longlag", "train"], ["python", "train.py"]):
+        return "compose"
     return ""
 
 
