@@ -169,19 +169,18 @@ def again(found: dict[str, Any]) -> Search:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The results in a file. Those of the search by doubling and bisection, before this one, are estimated anew."""
+    """The results in a file. Those of the earlier search, by doubling and bisection, are estimated anew: `earlier`."""
     return [one if "interval" in one else _upgraded(one) for one in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _upgraded(found: dict[str, Any]) -> dict[str, Any]:
     """A result of the earlier search as one of today, from its trials.
 
-    The file does not say which lags that search might have tried: the defaults of that time stand for them. Its trials
-    have the same three seeds at all lags, so that they are not independent, and the interval may be too narrow.
+    The file does not say which lags that search might have tried: the defaults of that time stand for them.
     """
     trials = [_upgraded_trial(told, found["budget"]["seconds"]) for told in found["trials"]]
     lags = [one.lag for one in trials]
-    about = {key: found[key] for key in ("overrides", "model", "task", "budget")}
+    about = {key: found[key] for key in ("overrides", "model", "task", "budget")} | {"earlier": True}
     result = {"first_lag": min(EARLIER[0], *lags), "max_lag": max(EARLIER[1], *lags), "resolution": found["resolution"]}
     return about | again(result | {"trials": [one._asdict() for one in trials]}).found
 

@@ -57,7 +57,7 @@ def _curve(found: dict[str, Any]) -> Line:
     high = search.curves.quantiles(search.if_solved, lags, HIGH)
     middle = search.curves.mean(search.if_unsolved, lags)
     points, band = list(zip(lags, middle.tolist(), strict=True)), list(zip(lags, low, high, strict=True))
-    return Line("fit with 95% interval", None, points, band)
+    return Line("fit, falling with the lag, 95% interval", None, points, band)
 
 
 def _stacked(lags: Sequence[int], outcome: str) -> list[Point]:

@@ -26,7 +26,7 @@ from longlag.report.terminal import wide_console
 from longlag.settings import Range, said
 from longlag.sweeps import horizon_charts
 from longlag.sweeps.horizon import Search, trial
-from longlag.sweeps.horizon_table import COLUMNS, entries, in_words, interval, names
+from longlag.sweeps.horizon_table import ASSUMED, COLUMNS, entries, in_words, interval, names
 from longlag.sweeps.launcher import Sweep
 
 log = logging.getLogger(__name__)
@@ -172,6 +172,7 @@ def show(found: Sequence[dict[str, Any]], folder: Path) -> None:
     if lost := sum(told["ended_by"] in LOST for one in found for told in one["trials"]):
         again = f"{lost} trials did not finish; resume={shown(folder.absolute())} tries them again"
         console.print(again, highlight=False, soft_wrap=True, markup=False)
+    console.print(f"assumed      {ASSUMED}", highlight=False, soft_wrap=True)
     for what, name in (("searches", FILE), ("trials", PICTURE), ("over", OVER)):
         if (folder / name).exists():
             console.print(f"{what:12} {shown(folder.absolute() / name)}", highlight=False, soft_wrap=True)

@@ -11,6 +11,15 @@ COLUMNS = (
     *("trials", "censored", "seconds"),
 )
 
+ASSUMED = "P(solved) falls with the lag, and is one half at the horizon"
+EARLIER = """
+*Of an earlier search*, which doubled the lag and then bisected, estimated anew from its trials. It had {seconds:g}
+computing seconds a trial, so that a model whose trials these ended, or that solved only beyond them, reaches *at least*
+so far: how far, the trials cannot say. All lags were tried with the same three seeds, so that trials are not
+independent and the intervals may be too narrow; and it saw little beyond the horizon, where a seed may still solve its
+lag now and then.
+"""
+
 
 def in_words(found: dict[str, Any]) -> str:
     """The horizon with its interval, what the trials at either end came to, and what was censored."""
@@ -53,7 +62,9 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
     """The results of several searches as a Markdown table, the largest horizon first; those over a setting by it."""
     rows = zip(names(found), found, strict=True)
     ordered = sorted(rows, key=lambda row: list(row[1]["over"].values()) if "over" in row[1] else [-_size(row[1])])
-    return md.table(["model", *COLUMNS], ([md.code(name), *map(md.cell, entries(one))] for name, one in ordered))
+    table = md.table(["model", *COLUMNS], ([md.code(name), *map(md.cell, entries(one))] for name, one in ordered))
+    earlier = [one for one in found if one.get("earlier")]
+    return table + (EARLIER.format(seconds=earlier[0]["budget"]["seconds"]) if earlier else "")
 
 
 def names(found: Sequence[dict[str, Any]], without: str | None = None) -> list[str]:
