@@ -86,3 +86,7 @@ def test_the_band_of_the_curve_holds_its_mean(curves: Curves):
 def test_a_single_lag_may_be_tried():
     assert Curves(7, 7, 1.2).lags == [7]
     assert Curves(4, 2048, 1.2).lags[:3] == [4, 5, 6]
+
+
+def test_the_grid_stays_small():
+    assert Curves(4, 2048, 1.000001).prior.size < 20_000

@@ -16,6 +16,7 @@ from longlag.sweeps.horizon_table import horizon, interval, names
 
 WIDE = 3  # panels in a row
 POINTS = 60  # of a fitted curve
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STACKED = 0.035  # between trials of one lag that came to the same
 AT = {SOLVED: 1.04, UNSOLVED: -0.04, CENSORED: 0.5}  # heights of the first such trial at a lag
 UPWARDS = {SOLVED: 1, UNSOLVED: -1, CENSORED: 1}
@@ -29,6 +30,7 @@ def trials(found: Sequence[dict[str, Any]]) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, name, one in zip(panels, names(found), found, strict=False):
         plot(axes, panel(one), loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        axes.set_yticks(TICKS)
         axes.set_title(f"{name} on {one['task']}: {horizon(one)} ({interval(one)})", loc="left", fontsize=9)
     for axes in panels[len(found) :]:
         axes.set_axis_off()

@@ -28,7 +28,7 @@ LAPSE = 0.02  # share of runs that are solved at any lag, and share that is not:
 SPREADS = (0.05, 2.0)  # least and largest, log-uniform: solved by 9 in 10 to 1 in 10 within a factor 1.25, or 7000
 SPREADS_TRIED = 10
 BEYOND = 1.0  # the horizon may lie this far outside of the lags that may be tried, in nats of log lag
-FINEST = 0.045  # the largest step between two horizons of the grid, in nats of log lag
+STEP = (0.005, 0.045)  # smallest and largest step between two horizons of the grid, in nats of log lag
 A_DOUBLING = 6  # lags that may be tried in each doubling
 
 
@@ -37,7 +37,7 @@ class Curves:
 
     Args:
         first_lag, max_lag: the smallest and the largest lag that may be tried.
-        resolution: the factor within which the horizon is wanted; the grid is four times as fine.
+        resolution: the factor within which the horizon is wanted; the grid is four times as fine, within `STEP`.
 
     Attributes:
         lags: the lags that may be tried, evenly spaced on a log scale.
@@ -46,7 +46,7 @@ class Curves:
 
     def __init__(self, first_lag: int, max_lag: int, resolution: float):
         low, high = math.log(first_lag), math.log(max_lag)
-        step = min(FINEST, math.log(resolution) / 4)
+        step = min(max(math.log(resolution) / 4, STEP[0]), STEP[1])
         horizons = math.ceil((high - low + 2 * BEYOND) / step) + 1
         self._horizons = np.linspace(low - BEYOND, high + BEYOND, horizons)  # logs
         self._spreads = np.geomspace(*SPREADS, SPREADS_TRIED)
