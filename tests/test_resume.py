@@ -325,6 +325,7 @@ def test_the_grid_of_a_sweep(tmp_path: Path):
 TAKEN = [
     *("hydra/launcher=processes", "hydra/sweeper=horizon", "hydra.launcher.timeout=3.5", "hydra.launcher.gpus=[0,1]"),
     *("hydra.launcher.gpus=[[0,1],[2,3]]", "hydra.launcher.workers=null", "hydra.sweeper.first_lag=4"),
+    "hydra.sweeper.over=model.hidden_size",
     *("+hydra.launcher.init.num_cpus=2", "hydra.launcher.remote.num_gpus=0.25"),
     *("experiment=published/bai_copy_t1000_gru", "lag=10,30,100", "seed=range(0,5)", "model.t_max='${times:2,${lag}}'"),
     *("task.prompt='It is: '", "task.corpus=../texts/mine.txt", "+optimizer.eps=1e-8", "~logger.wandb", "logger=csv"),
@@ -337,6 +338,7 @@ LEFT_OUT = [
     *("hydra.searchpath=[pkg://canary]", "+hydra.job.env_set.LONGLAG_ALLOW=canary", "hydra.sweep.subdir=../../x"),
     *("hydra.launcher._target_=canary.Core", "hydra.launcher.setup=[touch x]", "hydra.launcher.partition=gpu"),
     *("+hydra.launcher.x={_target_: canary.Core}", "hydra.launcher.workers=1,2", "~hydra.launcher.workers"),
+    *("hydra.sweeper.over=../x", "hydra.sweeper.over='model.hidden_size'", "hydra.sweeper.other=model.hidden_size"),
     *("hydra.launcher={workers: 1}", "hydra.verbose=true", "hydra={verbose: true}", "~hydra.callbacks"),
     *("hydra.sweep.subdir=${hydra:runtime.choices.experiment}", "hydra.launcher.partition=${oc.env:HOME}"),
 ]

@@ -4,7 +4,6 @@ It writes docs/gap.png, docs/performance.svg, and the text between the <!-- NAME
 docs/benchmarks and conf. With --check it changes nothing, and fails if a page or an SVG disagrees with the records.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +19,8 @@ from longlag.files import write_text
 from longlag.report import comparison, pivot, table
 from longlag.report.groups import find, groups
 from longlag.report.plot import save
-from longlag.sweeps.horizon import markdown
+from longlag.sweeps import horizon_table
+from longlag.sweeps.horizon import read
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -33,7 +33,7 @@ def gap() -> str:
 
 def horizon() -> str:
     """The table of memory horizons."""
-    return markdown(json.loads((RESULTS / "horizon" / "horizon.json").read_text(encoding="utf-8")))
+    return horizon_table.markdown(read(RESULTS / "horizon" / "horizon.json"))
 
 
 def why() -> str:

@@ -21,6 +21,7 @@ PLUGINS = ("launcher", "sweeper")  # the only parts of Hydra that a file may cho
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode")  # never taken: every command has its own
 PATHS = ("tune.to", "logger.wandb.dir")  # settings that let files go outside of the sweep's folder
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w./]*")
+OVER = re.compile(r"hydra\.sweeper\.over=[a-z][\w.]*")  # a setting by its name: the only text of a plugin that is taken
 REFERENCE = re.compile(r"\$\{(?!hydra\b)(?:[A-Za-z_][\w.]*\}|(?:times|first|sweep):)")  # an allowed interpolation
 
 
@@ -112,6 +113,8 @@ def _harmless(word: str, plugins: Mapping[str, Set[str]]) -> bool:
     if not _of_hydra(word):
         return True
     override = OverridesParser.create().parse_override(word)
+    if OVER.fullmatch(word):
+        return True
     for plugin in PLUGINS:
         if key == f"hydra/{plugin}":
             return given in plugins[plugin]

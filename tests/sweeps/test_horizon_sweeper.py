@@ -1,131 +1,115 @@
-"""The search for a memory horizon: what it asks for, where it ends, and what it says it found."""
+"""The search as a user runs it."""
 
-import math
+import json
+from pathlib import Path
 
 import pytest
 
-from longlag.sweeps.horizon import Search, Trial, in_words, markdown, trial
+from helpers.command import compose, train
+from longlag import records
+from longlag.commands.horizon import translated
+
+SMALL = ("model.hidden_size=8", "validation.every=2", "validation.sequences=16", "batch_size=8")
+ALONE = "hydra/launcher=in_process"
+HERE = "hydra.sweep.dir=search"
+EASY = "task.solved_at=1e-9"  # at any accuracy above 0
 
 
-def search(solves, first_lag=4, max_lag=2048, seeds=3, resolution=1.1, **of_a_trial) -> Search:
-    """A whole search, where `solves(lag, seed)` says what a trial comes to."""
-    one = Search(first_lag, max_lag, seeds, resolution)
-    while wanted := one.ask():
-        for lag, seed in wanted:
-            told = {"ended_by": "sequences", "short_of_time": False, "seconds": 1.0} | of_a_trial
-            one.tell(Trial(lag, seed, solves(lag, seed), **told))
-    return one
+def search(folder: Path, *arguments: str) -> tuple[int, str]:
+    return train(folder, *translated(list(arguments)))
 
 
-@pytest.mark.parametrize("edge", [4, 5, 7, 8, 20, 100, 333, 724, 1500, 2047])
-@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
-def test_finds_a_sharp_edge(edge: int, seeds: int):
-    found = search(lambda lag, _: lag <= edge, seeds=seeds).found
-    value = found["memory_horizon"]
-    assert value <= edge < found["high"]
-    assert found["high"] <= max(value * 1.1, value + 1)
-    assert (found["low"], found["censored_by"]) == (value, None)
+def results(folder: Path) -> list[dict]:
+    return json.loads((folder / "search" / "horizon.json").read_text())
 
 
-def test_takes_few_trials():
-    """Ten doublings at most and three halvings, two of three seeds each."""
-    assert len(search(lambda lag, _: lag <= 1000).trials) <= 2 * 13
+def test_short_names():
+    assert translated(["max_lag=9", "workers=3", "lr=1"]) == [
+        "-m", "experiment=horizon", "hydra.sweeper.max_lag=9", "hydra.launcher.workers=3", "lr=1",
+    ]  # fmt: skip
+    assert translated(["resume=there"]) == ["resume=there"]
+    assert translated(["over=task.payload=1,2"])[2:] == ["hydra.sweeper.over=task.payload", "task.payload=1,2"]
 
 
-def test_everything_is_solved():
-    found = search(lambda *_: True, max_lag=1000).found
-    assert (found["memory_horizon"], found["high"], found["censored_by"]) == (1000, None, "max_lag")
-    assert in_words(found) == "1000 or more (every trial solved its lag up to 1000; max_lag was reached)"
+def test_seconds_are_a_limit_on_cost():
+    """Ten minutes: for most searches the sequences end a trial, as they should."""
+    assert compose("experiment=horizon").budget.seconds == 600
 
 
-def test_nothing_is_solved():
-    found = search(lambda *_: False).found
-    assert (found["memory_horizon"], found["low"], found["high"]) == (None, None, 4)
-    assert in_words(found) == "below 4 (no trial solved its lag from 4 on)"
-    assert len(found["trials"]) == 2  # the third could not change it
+def test_a_search(tmp_path: Path):
+    """Both models are searched, each trial has its record, and what was done is not done again."""
+    given = [*SMALL, ALONE, "model=lstm,gru", "max_lag=5", "trials=9", "budget.sequences=64", EASY, HERE]
+    code, said = search(tmp_path, *given)
+    assert code == 0, said
+    assert "model=gru" in said
+    assert "memory_horizon of lstm on copy: at least 5 (95% interval 5 or more; largest lag solved 5; max_lag" in said
+    found = results(tmp_path)
+    assert [(one["model"], one["interval"], one["at_least"]) for one in found] == [
+        ("lstm", [5, None], True), ("gru", [5, None], True),
+    ]  # fmt: skip
+    there = sorted((tmp_path / "search").glob("*/record.json"))
+    assert len(there) == sum(len(one["trials"]) for one in found) <= 2 * 9
+    assert (tmp_path / "search" / "horizon.png").stat().st_size > 0
+    assert all(records.read(path.parent)["test"] == {} for path in there)  # the test stream is for chosen models
+    before = {path: path.stat().st_mtime_ns for path in there}
+    code, said = search(tmp_path, "resume=search")
+    assert code == 0, said
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "search").glob("*/record.json")} == before
+    assert [one["trials"] for one in results(tmp_path)] == [one["trials"] for one in found]
+
+
+def test_nothing_is_learned(tmp_path: Path):
+    code, said = search(tmp_path, *SMALL, ALONE, "first_lag=5", "budget.sequences=16", HERE)
+    assert code == 0, said
+    assert "memory_horizon of lstm on copy: below 5 (95% interval 5 or less; nothing was solved;" in said
+
+
+def test_trials_that_reach_their_limit_of_seconds_are_censored(tmp_path: Path):
+    code, said = search(tmp_path, *SMALL, ALONE, "trials=3", "budget.sequences=6400", "budget.seconds=1e-6", HERE)
+    assert code == 0, said
+    (found,) = results(tmp_path)
+    assert {told["outcome"] for told in found["trials"]} == {"censored"}
+    assert "memory_horizon of lstm on copy: not known" in said
+    assert "trials censored: budget.seconds" in said
+
+
+def test_a_trial_that_failed_is_tried_again(tmp_path: Path):
+    once = [*SMALL, ALONE, "trials=3", "max_lag=5", "budget.sequences=64", EASY, HERE]
+    assert search(tmp_path, *once)[0] == 0
+    broken = next((tmp_path / "search").glob("*/record.json"))
+    broken.write_text(json.dumps(json.loads(broken.read_text()) | {"status": "failed", "error": "lost"}))
+    assert search(tmp_path, "resume=search")[0] == 0
+    assert json.loads(broken.read_text())["status"] == "finished"
+
+
+def test_over_a_setting(tmp_path: Path):
+    """A search for each value, drawn against it; a search that is resumed knows what it went over."""
+    rest = [word for word in SMALL if "hidden_size" not in word]
+    given = [*rest, ALONE, "over=model.hidden_size=8,16", "trials=3", "max_lag=5", "budget.sequences=64", EASY, HERE]
+    code, said = search(tmp_path, *given)
+    assert code == 0, said
+    assert [one["over"] for one in results(tmp_path)] == [{"model.hidden_size": 8}, {"model.hidden_size": 16}]
+    picture = tmp_path / "search" / "horizon_over.png"
+    picture.unlink()
+    assert search(tmp_path, "resume=search")[0] == 0
+    assert picture.exists()
 
 
 @pytest.mark.parametrize(
-    ("seeds", "solving", "holds"),
+    ("given", "line"),
     [
-        (1, 0, False),
-        (1, 1, True),
-        (2, 1, True),
-        (2, 0, False),
-        (3, 1, False),
-        (3, 2, True),
-        (4, 2, True),
-        (5, 2, False),
+        (["lag=10"], "lag=10: the search chooses lag and seed itself; give first_lag, max_lag or trials"),
+        (["seed=0,1"], "seed=0,1: the search chooses lag and seed itself; give first_lag, max_lag or trials"),
+        (["max_lag=3"], "hydra.sweeper.max_lag must be a whole number of at least 4, got 3"),
+        (["trials=0"], "hydra.sweeper.trials must be a whole number of at least 1, got 0"),
+        (["resolution=1"], "hydra.sweeper.resolution must be a number above 1, got 1"),
+        (["hydra/launcher=basic"], "the search needs one of longlag's launchers, such as hydra/launcher=processes"),
+        (["task=copy_arjovsky"], "lag must be at least payload + 1 = 11, got 4"),
     ],
 )
-def test_half_of_the_seeds(seeds: int, solving: int, holds: bool):
-    """Whichever they are, and without those that could not change it."""
-    for first in range(seeds):
-        lucky = {(first + number) % seeds for number in range(solving)}
-        one = search(lambda _, seed, lucky=lucky: seed in lucky, max_lag=4, seeds=seeds)
-        assert one.holds(4) is holds
-        assert len({t.seed for t in one.trials}) == len(one.trials) <= seeds
-
-
-def test_the_interval_is_wide_where_seeds_differ():
-    """Seed 0 solves up to 100, seeds 1 and 2 up to 30: the horizon is 30, but it may be 100."""
-    found = search(lambda lag, seed: lag <= (100 if seed == 0 else 30)).found
-    assert 27 <= found["memory_horizon"] <= 30
-    assert found["low"] == found["memory_horizon"]
-    assert found["high"] is None or found["high"] > 32  # at 32 one of three still solved it
-
-
-def test_time_that_ran_out_is_said():
-    found = search(lambda lag, _: lag <= 100, ended_by="seconds", short_of_time=True).found
-    assert found["censored_by"] == "seconds"
-    assert "or more" in in_words(found)
-    assert "the budget of seconds ended" in in_words(found)
-
-
-def test_goes_on_with_what_it_is_told():
-    """Told the trials of a search that was stopped, it asks for the rest."""
-    whole = search(lambda lag, _: lag <= 300)
-    again = Search(4, 2048, 3, 1.1)
-    for told in whole.trials[:9]:
-        assert (told.lag, told.seed) in again.ask()
-        again.tell(told)
-    assert again.ask()
-
-
-RECORD = {
-    "lag": 64,
-    "seed": 1,
-    "status": "finished",
-    "solved": False,
-    "ended_by": "seconds",
-    "config": {"budget": {"seconds": 60, "sequences": 16_000}},
-    "cost": {"computing_seconds": 60.5, "sequences": 3_200},
-}
-
-
-def test_a_trial_of_a_record():
-    assert trial(RECORD) == Trial(64, 1, False, "seconds", True, 60.5)
-    assert not trial(RECORD | {"cost": {"computing_seconds": 20.0, "sequences": 16_000}}).short_of_time
-    assert not trial(RECORD | {"solved": True}).short_of_time
-    lost = trial(RECORD | {"status": "failed", "cost": {}})
-    assert (lost.solved, lost.ended_by, lost.seconds) == (False, "failed", 0.0)
-    unlimited = RECORD | {"config": {"budget": {"seconds": None, "sequences": None}}}
-    assert not trial(unlimited).short_of_time
-
-
-def test_the_resolution_is_a_factor():
-    coarse, fine = (search(lambda lag, _: lag <= 1000, resolution=by).found for by in (2, 1.02))
-    assert coarse["memory_horizon"] == 512
-    assert math.isclose(fine["memory_horizon"], 1000, rel_tol=0.02)
-
-
-def test_a_table_for_readers():
-    one, other = (search(lambda lag, _, edge=edge: lag <= edge).found for edge in (30, 5000))
-    lines = markdown(
-        [
-            {"model": "rnn", "overrides": ["task=copy", "model=rnn"], **one},
-            {"model": "lstm", "overrides": ["task=copy", "lr=1", "model=lstm"], **other},
-        ]
-    ).splitlines()
-    assert lines[2].startswith("| `lstm lr=1` | 2048 or more | 2048 | – |")
-    assert lines[3].startswith("| `rnn` | 30 | 30 | 32 |")
+def test_what_cannot_be_searched(tmp_path: Path, given: list[str], line: str):
+    launcher = [] if given[0].startswith("hydra/launcher=") else [ALONE]
+    code, said = search(tmp_path, *SMALL, *launcher, *given, HERE)
+    assert code == 1
+    assert line in said.splitlines()[-1]
+    assert not list(tmp_path.rglob("record.json"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
@@ -16,6 +17,7 @@ from longlag.report.chart import MARKS, Chart, Line
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A5A2B")
 BLUE, GREY = PALETTE[0], "#666666"
 MARKERS = "os^Dv"
+SHORT = 30  # a log axis whose ends are less than this factor apart
 MARGIN = 0.03  # of the height: a line at the end of `y_range` does not lie on the frame
 
 
@@ -61,6 +63,8 @@ def plot(axes: Axes, chart: Chart, **legend: Any) -> None:
     if chart.x_scale == "log":
         axes.set_xscale("log")
         number_lags(axes)
+    if chart.y_scale == "log":
+        _number(axes.yaxis)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8, **legend)
@@ -74,7 +78,8 @@ def _line(axes: Axes, line: Line) -> None:
         xs, low, high = zip(*line.band, strict=True)
         axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
     if line.dots:
-        looks: dict[str, Any] = {"alpha": 0.25, "label": None if line.points else label}
+        behind = bool(line.points or line.band)  # where the dots are all there is, they are not faint
+        looks: dict[str, Any] = {"alpha": 0.25 if behind else 0.8, "label": None if line.points else label}
         axes.plot(*zip(*line.dots, strict=True), mark or ".", color=colour, markersize=3, linestyle="none", **looks)
     if line.points:
         how = ("--" if line.style is None else ":") if line.dashed else "-"
@@ -85,9 +90,15 @@ def _line(axes: Axes, line: Line) -> None:
 
 def number_lags(axes: Axes) -> None:
     """Label the lag axis 1, 3, 10, 30, 100, without minor ticks: these would take a third of the drawing time."""
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    _number(axes.xaxis)
+
+
+def _number(axis: Axis) -> None:
+    """Label a log axis with plain numbers: 1, 3, 10, 30, or where it is short also those between."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 3) if high > SHORT * low else (1, 2, 3, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, path: Path) -> None:
