@@ -114,6 +114,8 @@ class Budget(TypedDict):
     """Share of the budget after which a run ends early if it has not beaten the memoryless baseline."""
     parameters: AtLeastOne | None
     """Trainable parameters of the whole network that the width is chosen to match."""
+    core_parameters: AtLeastOne | None
+    """Trainable parameters of the core alone that the width is chosen to match."""
 
 
 @checked
@@ -164,6 +166,8 @@ class Configuration(TypedDict):
     """Largest number of optimiser steps."""
     lr: float
     """Learning rate."""
+    embedding: Literal["fixed", "learned"] | None
+    """How more than 128 symbols are read; null: by a fixed embedding with `budget.core_parameters`, else a learned."""
     model: dict[str, Any]
     """The core."""
     task: TaskSettings
@@ -287,10 +291,12 @@ class Cost(TypedDict, total=False):
     """Trainable parameters of the core."""
     head_parameters: Count | None
     """Trainable parameters of the head."""
+    encoder: Literal["one-hot", "learned embedding", "fixed embedding", "values"]
+    """What the core reads; only a learned embedding has parameters. Absent in older records."""
     hidden_size: AtLeastOne
-    """Width chosen to match `budget.parameters`."""
+    """Width chosen to match `budget.parameters` or `budget.core_parameters`."""
     feed_forward_size: AtLeastOne
-    """Width of the feed-forward blocks chosen to match `budget.parameters`."""
+    """Width of the feed-forward blocks chosen to match `budget.parameters` or `budget.core_parameters`."""
     steps: Count
     """Optimiser steps taken."""
     sequences: Count

@@ -25,7 +25,7 @@ def upgrade(record: Raw) -> Raw:
     for older in range(schema, SCHEMA):
         record = STEPS[older](record)
     record = without_results() | {"started": None} | record
-    config = _renamed(record["config"])
+    config = _with_later_settings(_renamed(record["config"]))
     return record | {"config": config, "config_hash": config_hash(config)}
 
 
@@ -38,6 +38,14 @@ def _renamed(config: Raw) -> Raw:
             values = {now.partition(".")[2] if key == name else key: value for key, value in given.items()}
             config = config | {group: values}
     return config
+
+
+def _with_later_settings(config: Raw) -> Raw:
+    """The settings with those that schema 2 got later, at the values at which they do nothing."""
+    budget = config.get("budget")
+    if isinstance(budget, dict):
+        config = config | {"budget": {"core_parameters": None} | budget}
+    return {"embedding": None} | config
 
 
 def _from_schema_1(record: Raw) -> Raw:
