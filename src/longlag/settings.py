@@ -136,7 +136,7 @@ CHOICES = {
 }
 SIZES = ("budget.parameters", "budget.core_parameters")  # only one of them may be set
 EMBEDDINGS = ("fixed", "learned")
-TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned"]  # top-level keys that are config groups
+TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned", "tuning"]  # config groups; how was tuned
 TEXTS = ("task.prompt", "logger.wandb.project", "logger.wandb.dir")
 MADE = ("model", "task", "lag_mode", "trainer", "optimizer")  # each names a class and its arguments
 SECTIONS = ("validation", "eval", "budget", "runtime")
@@ -258,7 +258,7 @@ def _check_structure(cfg: DictConfig) -> None:
                 f"{name}._target_" if name in MADE else f"{name}.{next(iter(shipped('config').get(name) or ['csv']))}"
             )
             raise ValueError(f"{name} must hold settings, such as {inside}, got {said(cfg[name])}")
-    for name in ("tune", "published"):
+    for name in ("tune", "tuning", "published"):
         if cfg.get(name) is not None and not OmegaConf.is_dict(cfg[name]):
             raise ValueError(f"{name} must hold settings or be null, got {said(cfg[name])}")
     for name in SECTIONS:

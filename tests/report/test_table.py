@@ -50,6 +50,7 @@ def test_row_as_people_read_it():
         "model": "lstm",
         "lag": "100",
         "differs in": "",
+        "settings, size": "",
         "runs": "2",
         "not finished": "",
         "accuracy": "0.500 [0.500, 0.500]",
@@ -120,7 +121,7 @@ def test_csv_is_plain_numbers_under_a_fixed_header():
     assert numbers["solved"] == 0.5
     assert numbers["gradient horizon, before"] == numbers["gradient horizon, after"] == numbers["lag"] == 100
     assert numbers["steps to solve"] == math.inf
-    assert set(line) - set(numbers) == {"task", "model", "differs in", "not finished"}
+    assert set(line) - set(numbers) == {"task", "model", "differs in", "settings, size", "not finished"}
 
 
 def test_markdown():

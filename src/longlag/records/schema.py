@@ -147,6 +147,20 @@ class TaskSettings(TypedDict):
 
 
 @checked
+class Tuned(TypedDict):
+    """How the settings of the run were tuned."""
+
+    file: str
+    """Name of the file under `conf/tuned`."""
+    lag: AtLeastOne | None
+    """Lag that they were tuned at; null: the file does not say, or names several."""
+    learned: bool | None
+    """Whether tuning beat the memoryless baseline; false: the model kept its own settings; null: not known."""
+    at_edge: dict[str, str]
+    """`smallest` or `largest` of those tried, for each setting whose tuned value is that."""
+
+
+@checked
 class Configuration(TypedDict):
     """All settings, composed from `conf/` and the command line. Interpolations are resolved, except `${oc.env:…}` in
     settings that the run does not depend on.
@@ -186,6 +200,8 @@ class Configuration(TypedDict):
     budget: Budget
     tuned: NotRequired[str | None]
     """Name of the file under `conf/tuned` that settings were taken from."""
+    tuning: NotRequired[Tuned | None]
+    """How they were tuned, or that nothing was learned; absent in older records. Not part of the identity."""
 
 
 @checked
