@@ -208,6 +208,17 @@ def test_a_tuning_from_end_to_end(drawn: list[str], tmp_path: Path):
     assert "test" in drawn
 
 
+@pytest.mark.slow
+def test_it_says_what_it_costs_before_it_starts(tmp_path: Path):
+    longer = ("max_steps=100", "validation.every=50", "hydra.launcher.workers=1", "logger=none")
+    code, said = train(tmp_path, *TUNE, *longer, "model=lstm", "lr=0.01,0.02", "lag=5,6", "seed=1000")
+    assert code == 0, said
+    assert "tuning: 4 trials, 4 of each model, at lag 5, 6, seed 1000\n" in said
+    assert "these 4 runs take " in said
+    assert said.index("tuning: ") < said.index("these 4 runs take ") < said.index("1 of 4 runs")
+    assert list(OmegaConf.load(tmp_path / "mine" / "tuned" / "copy.yaml").models.lstm) == [5, 6]
+
+
 def test_a_tuning_that_learned_nothing(tmp_path: Path):
     code, said = train(tmp_path, *TUNE, *HERE, "model=lstm", "lr=0.0003,0.001", "seed=1000")
     assert code == 0, said
