@@ -17,7 +17,7 @@ from longlag.instantiate import TARGET, build
 from longlag.lag_modes import LagMode
 from longlag.measure.lags import default_lags
 from longlag.models.match_parameters import matched
-from longlag.models.network import Network
+from longlag.models.network import FIXED, LEARNED, Network
 from longlag.stream import EVALUATION_BATCH
 from longlag.tasks.task import Task
 
@@ -40,22 +40,35 @@ def make_network(
         core: a class or function that makes the core; None: `model` names it.
     """
     if core is None:
-        return Network(task, partial(build, cfg.model, instantiate.CORE, **(sizes or {})))
+        return _network(cfg, task, partial(build, cfg.model, instantiate.CORE, **(sizes or {})))
     given = core.keywords if isinstance(core, partial) else {}
     own = {key: value for key, value in cfg.model.items() if key != TARGET and key not in given}
-    return Network(task, partial(core, **(own | dict(sizes or {}))))
+    return _network(cfg, task, partial(core, **(own | dict(sizes or {}))))
+
+
+def _network(cfg: DictConfig, task: Task, make_core: Callable[..., nn.Module]) -> Network:
+    """Around this core. If cores are to be compared, a large vocabulary is read without parameters, unless asked."""
+    of_itself = LEARNED if cfg.budget.core_parameters is None else FIXED
+    return Network(task, make_core, cfg.embedding or of_itself, cfg.seed)
 
 
 def sizes_to_match(cfg: DictConfig, task: Task, core: Callable[..., nn.Module] | None = None) -> dict[str, int]:
-    """The widths at which the network has `budget.parameters` parameters; empty if that is null.
+    """The widths at which the network has `budget.parameters` parameters, or its core `budget.core_parameters`.
 
-    Raises ValueError if no width fits.
+    Empty if both are null. Raises ValueError if no width fits.
     """
-    wanted = cfg.budget.parameters
+    of_core = cfg.budget.core_parameters is not None
+    name = "core_parameters" if of_core else "parameters"
+    wanted = cfg.budget[name]
     if wanted is None:
         return {}
+
+    def make(**sizes: int) -> nn.Module:
+        network = make_network(cfg, task, sizes, core)
+        return network.core if of_core else network
+
     knobs = dict(cfg.model) | (dict(signature(core).parameters) if core else {})
-    return matched(lambda **sizes: make_network(cfg, task, sizes, core), knobs, wanted)
+    return matched(make, knobs, wanted, f"budget.{name}")
 
 
 def make_lag_mode(cfg: DictConfig, task: Task) -> LagMode:

@@ -96,6 +96,7 @@ RANGES = {
     "validation.sequences": COUNT,
     "eval.sequences": Range(whole=True, low=0),
     "budget.parameters": Range(whole=True, low=1, null=True),
+    "budget.core_parameters": Range(whole=True, low=1, null=True),
     "budget.sequences": Range(whole=True, low=1, null=True),
     "budget.seconds": Range(whole=False, low=0, above=True, null=True),
     "budget.no_progress_at": Range(whole=False, low=0, above=True, high=1, null=True),
@@ -133,7 +134,9 @@ CHOICES = {
     "runtime.malloc": ("auto", "stock", "tuned"),
     "runtime.kernels": ("library", "native"),
 }
-TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned"]  # top-level keys that are config groups
+SIZES = ("budget.parameters", "budget.core_parameters")  # only one of them may be set
+EMBEDDINGS = ("fixed", "learned")
+TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned", "tuning"]  # config groups; how was tuned
 TEXTS = ("task.prompt", "logger.wandb.project", "logger.wandb.dir")
 MADE = ("model", "task", "lag_mode", "trainer", "optimizer")  # each names a class and its arguments
 SECTIONS = ("validation", "eval", "budget", "runtime")
@@ -239,7 +242,11 @@ def check(cfg: DictConfig) -> None:
     _refuse(cfg, "logger.wandb.tags", _tags_problem)
     _refuse(cfg, "eval.lags", _lags_problem)
     _refuse(cfg, "trainer.devices", _devices_problem)
-    _refuse(cfg, "budget.parameters", _parameters_problem)
+    _refuse(cfg, "embedding", _embedding_problem)
+    for key in SIZES:
+        _refuse(cfg, key, _parameters_problem)
+    if all(OmegaConf.select(cfg, key) is not None for key in SIZES):
+        raise ValueError(f"{' and '.join(SIZES)} exclude each other: set one of them, and leave the other null")
 
 
 def _check_structure(cfg: DictConfig) -> None:
@@ -251,7 +258,7 @@ def _check_structure(cfg: DictConfig) -> None:
                 f"{name}._target_" if name in MADE else f"{name}.{next(iter(shipped('config').get(name) or ['csv']))}"
             )
             raise ValueError(f"{name} must hold settings, such as {inside}, got {said(cfg[name])}")
-    for name in ("tune", "published"):
+    for name in ("tune", "tuning", "published"):
         if cfg.get(name) is not None and not OmegaConf.is_dict(cfg[name]):
             raise ValueError(f"{name} must hold settings or be null, got {said(cfg[name])}")
     for name in SECTIONS:
@@ -308,6 +315,11 @@ def _refuse(cfg: DictConfig, key: str, problem_of: Any) -> None:
 
 def _not_one_of(value: object, names: Sequence[str]) -> str | None:
     return None if str(value) in names else f"must be one of {', '.join(names)}, got {said(value)}"
+
+
+def _embedding_problem(value: object) -> str | None:
+    good = value is None or value in EMBEDDINGS
+    return None if good else f"must be one of {', '.join(EMBEDDINGS)} or null, got {said(value)}"
 
 
 def _text_problem(value: Any) -> str | None:

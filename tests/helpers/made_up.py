@@ -4,6 +4,7 @@ from longlag import records
 
 CONFIG = {  # what every configuration has
     "batch_size": 32,
+    "embedding": None,
     "max_steps": 1000,
     "model": {},
     "lag_mode": {},
@@ -13,7 +14,7 @@ CONFIG = {  # what every configuration has
     "runtime": {"threads": 1},
     "validation": {"every": 50, "sequences": 512},
     "eval": {"lags": None, "sequences": 256},
-    "budget": {"sequences": None, "seconds": None, "no_progress_at": None, "parameters": None},
+    "budget": {"sequences": None, "seconds": None, "no_progress_at": None, "parameters": None, "core_parameters": None},
 }
 NO_STATE = {"half_life": None, "state_log10_over_lag": None}
 

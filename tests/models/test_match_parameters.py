@@ -6,6 +6,7 @@ from torch import nn
 
 import longlag
 from helpers.command import MODELS, compose
+from longlag import settings
 from longlag.assemble import make_network, make_task, sizes_to_match
 from longlag.models.match_parameters import count, matched
 
@@ -21,6 +22,41 @@ def test_every_model(model: str, parameters: int):
     assert network.core.hidden_size == sizes["hidden_size"]
     if "num_heads" in cfg.model:
         assert sizes["hidden_size"] % cfg.model.num_heads == 0
+
+
+@pytest.mark.parametrize("parameters", [16_000, 60_000])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_core_alone(model: str, parameters: int):
+    cfg = compose(f"model={model}", "lag=30", f"budget.core_parameters={parameters}")
+    task = make_task(cfg)
+    sizes = sizes_to_match(cfg, task)
+    assert count(make_network(cfg, task, sizes).core) == pytest.approx(parameters, rel=0.02)
+
+
+def test_the_vocabulary_does_not_change_the_width():
+    """Above 128 symbols the core reads vectors of one width, and they are not parameters of it."""
+    widths = set()
+    for lag in (200, 2000):  # as many symbols as steps
+        cfg = compose("model=lstm", "task=long_lag_1997", f"lag={lag}", "budget.core_parameters=16000")
+        task = make_task(cfg)
+        network = make_network(cfg, task, sizes_to_match(cfg, task))
+        assert count(network) == count(network.core) + count(network.head)
+        widths.add(network.core.hidden_size)
+    assert len(widths) == 1
+
+
+def test_whole_network_or_core_but_not_both():
+    cfg = compose("lag=30", "budget.parameters=9000", "budget.core_parameters=8000")
+    with pytest.raises(
+        ValueError, match=r"^budget\.parameters and budget\.core_parameters exclude each other: set one"
+    ):
+        settings.check(cfg)
+
+
+def test_no_core_is_so_small():
+    cfg = compose("lag=30", "budget.core_parameters=1")
+    with pytest.raises(ValueError, match=r"^budget\.core_parameters=1: no width of this model comes within 2%"):
+        sizes_to_match(cfg, make_task(cfg))
 
 
 @pytest.mark.parametrize("task", ["adding", "text"])
@@ -73,6 +109,18 @@ def test_a_model_that_cannot_be_made():
     cfg = compose("model=lstm", "model.init=identity", "budget.parameters=100000")
     with pytest.raises(ValueError, match=r"^model\.init=identity does not fit the lstm"):
         sizes_to_match(cfg, make_task(cfg))
+
+
+def test_the_record_says_that_the_core_was_matched(run_small):
+    folder, record = run_small("model=lstm", "task=long_lag_1997", "lag=200", "budget.core_parameters=16000")
+    cost = record["cost"]
+    assert cost["core_parameters"] == pytest.approx(16_000, rel=0.02)
+    assert (cost["encoder"], cost["parameters"]) == (
+        "fixed embedding",
+        cost["core_parameters"] + cost["head_parameters"],
+    )
+    network, _, _ = longlag.load(folder)
+    assert network.core.hidden_size == cost["hidden_size"]
 
 
 def test_the_record_shows_core_and_head_apart(run_small):

@@ -81,7 +81,8 @@ def test_whole_numbers_are_one_with_and_without_a_point(key: str):
     [("logger", {}), ("runtime.threads", 3), ("runtime.malloc", "tuned"), ("trainer.accelerator", "cpu"),
      ("trainer.strategy", "ddp"), ("trainer.devices", 2), ("trainer.num_nodes", 2), ("trainer.log_every_n_steps", 7),
      ("published", {"value": 1}), ("model.impl", "reference"), ("model.memory", "low"), ("trainer.precision", "32"),
-     ("budget", {}), ("budget.sequences", None), ("resume", "folder"), ("tune", {"over": ["lr"]})],
+     ("budget", {}), ("budget.sequences", None), ("resume", "folder"), ("tune", {"over": ["lr"]}),
+     ("tuning", {"learned": True}), ("embedding", None), ("budget.core_parameters", None)],
 )  # fmt: skip
 def test_where_and_how_fast_it_ran_does_not_count(key: str, value: object):
     assert config_hash(put(CONFIG, key, value)) == config_hash(CONFIG)
@@ -90,7 +91,8 @@ def test_where_and_how_fast_it_ran_does_not_count(key: str, value: object):
 @pytest.mark.parametrize(
     ("key", "value"),
     [("trainer.precision", "bf16-mixed"), ("trainer.gradient_clip_val", None), ("stream", 1), ("stream", None),
-     ("tuned", "copy"), ("warmup_steps", 3), ("model._target_", "mycell.Core"), ("eval.lags", [3])],
+     ("tuned", "copy"), ("embedding", "fixed"), ("budget.core_parameters", 16000),
+     ("warmup_steps", 3), ("model._target_", "mycell.Core"), ("eval.lags", [3])],
 )  # fmt: skip
 def test_what_counts(key: str, value: object):
     assert config_hash(put(CONFIG, key, value)) != config_hash(CONFIG)

@@ -19,7 +19,7 @@ from longlag.report.groups import find, groups, names
 RESULTS = ROOT / "docs" / "results"
 EVERY = sorted(RESULTS.rglob(records.FILE))
 OLDEST = RESULTS / "gap" / "1_lstm_scratch_copy_lag1000_seed1"
-NO_BUDGET = {"sequences": None, "seconds": None, "no_progress_at": None, "parameters": None}
+NO_BUDGET = dict.fromkeys(("sequences", "seconds", "no_progress_at", "parameters", "core_parameters"))
 NO_BUDGET_BEFORE = {"sequences": None, "seconds": None, "give_up_at": None, "parameters": None}
 
 

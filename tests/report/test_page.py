@@ -260,6 +260,28 @@ def test_runs_of_a_model_on_different_kernels():
     assert "different kernels" not in page(runs[1:], "t")
 
 
+def test_tuned_values_at_an_edge_and_models_that_learned_nothing():
+    runs = [run(), run("rnn"), run("gru")]
+    how = {"file": "copy", "lag": 100, "learned": True, "at_edge": {}}
+    runs[0]["config"] |= {"tuned": "copy", "tuning": how | {"at_edge": {"lr": "largest"}}}
+    runs[1]["config"] |= {"tuning": how | {"learned": False}}
+    shown = page(runs, "t")
+    assert "copy: of these models tuning chose the largest lr that it tried: lstm. A wider grid might do" in shown
+    assert "copy: tuning learned nothing with these models: rnn. They have their own settings." in shown
+    for words in ("tuned=copy (largest lr tried)", "untuned: nothing learned", ">own<"):
+        assert words in shown
+
+
+def test_cores_of_one_size_are_not_called_unequal():
+    runs = [run(), run("transformer")]
+    for one, whole in zip(runs, (4417, 9999), strict=True):
+        one["config"]["budget"] = one["config"]["budget"] | {"core_parameters": 4000}
+        one["cost"] |= {"parameters": whole, "core_parameters": 4017}
+    assert "differ in their parameters" not in page(runs, "t")
+    runs[0]["cost"]["core_parameters"] = 3000
+    assert "copy: the cores differ in their parameters, from 3,000 to 4,017." in page(runs, "t")
+
+
 def test_models_that_were_not_tuned_beside_those_that_were():
     runs = [run(), run("rnn"), run("gru")]
     for one in runs[:2]:

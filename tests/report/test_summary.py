@@ -106,7 +106,7 @@ def test_why_it_was_not_solved_and_what_to_raise(accuracies: list[float], ended_
 
 
 def test_finished_where_nothing_counts_as_solved():
-    config = {"lag": 64, "seed": 0, "trainer": {}, "task": {"solved_at": None}}
+    config = {"lag": 64, "seed": 0, "trainer": {}, "task": {"solved_at": None}, "budget": {}}
     lines = shown(table(record(**MEASURED) | {"config": config}))
     assert "finished" in line_with("status", lines)
     assert "solved" not in lines

@@ -50,6 +50,7 @@ def test_row_as_people_read_it():
         "model": "lstm",
         "lag": "100",
         "differs in": "",
+        "settings, size": "",
         "runs": "2",
         "not finished": "",
         "accuracy": "0.500",
@@ -124,7 +125,10 @@ def test_csv_is_plain_numbers_under_a_fixed_header():
     no_range = {"accuracy horizon, low", "accuracy horizon, high"} - set(numbers)
     assert numbers["gradient horizon, before"] == numbers["gradient horizon, after"] == numbers["lag"] == 100
     assert numbers["steps to solve"] == math.inf
-    assert set(line) - set(numbers) == {*words, "differs in", "not finished", "still improving"} | no_range
+    assert (
+        set(line) - set(numbers)
+        == {*words, "differs in", "settings, size", "not finished", "still improving"} | no_range
+    )
 
 
 def test_markdown():

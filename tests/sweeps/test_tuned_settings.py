@@ -17,7 +17,9 @@ from longlag.sweeps.tuning import choose
 HOW = {
     "trials": 2,
     "lags": [5],
-    "seeds": [0, 1],
+    "seeds": [1000, 1001],
+    "learned": True,
+    "at_edge": {},
     "command": "python train.py experiment=tune 'task.corpus=${odd}'  # no comment",
     "scores": [{"lr": 0.03, "score": 0.9, "runs": [0.9, 0.9]}, {"lr": 0.01, "score": 0.5, "runs": [0.5, 0.5]}],
 }
@@ -102,6 +104,67 @@ def test_the_command_line_goes_first_the_model_last(tmp_path: Path):
     check(cfg)
 
 
+BY_LAG = {10: {"lr": 0.1}, 100: {"lr": 0.03}, 1000: {}}
+HOW_BY_LAG = HOW | {
+    "lags": list(BY_LAG),
+    "learned": {10: True, 100: True, 1000: False},
+    "at_edge": {10: {"lr": "largest"}, 100: {}, 1000: {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("lag", "tuned"),
+    [(2, 10), (10, 10), (31, 10), (32, 100), (100, 100), (316, 100), (317, 1000), (9999, 1000)],
+)
+def test_the_nearest_lag_in_log_lag_counts(tmp_path: Path, lag: int, tuned: int):
+    tuned_settings.write("mine", {"lstm": BY_LAG}, {"lstm": HOW_BY_LAG}, tmp_path / "tuned")
+    cfg = settings(tmp_path, "tuned=mine", f"lag={lag}")
+    check(cfg)
+    learned = tuned < 1000
+    assert cfg.tuning == {
+        "file": "mine", "lag": tuned, "learned": learned, "at_edge": {"lr": "largest"} if tuned == 10 else {},
+    }  # fmt: skip
+    assert (cfg.lr, plain(cfg).get("tuned")) == (BY_LAG[tuned]["lr"] if learned else 0.02, "mine" if learned else None)
+
+
+def test_of_two_equally_near_lags_the_smaller():
+    assert tuned_settings.nearest([1000, 10], 100) == 10
+    assert tuned_settings.nearest([2, 8], 4) == 2
+    assert tuned_settings.nearest([3, 300, 9], 30) == 9
+
+
+def test_what_was_tuned_by_lag_is_written_and_read_again(tmp_path: Path):
+    tuned_settings.write("mine", {"lstm": BY_LAG}, {"lstm": HOW_BY_LAG}, tmp_path / "tuned")
+    text = tuned_settings.write("mine", {}, {}, tmp_path / "tuned").read_text()
+    assert "lstm: {10: {lr: 0.1}, 100: {lr: 0.03}, 1000: {}}  # the settings with the best tuning score at each" in text
+    assert OmegaConf.to_container(composed(tmp_path, "tuned=mine").tuned, resolve=True)["how"] == {"lstm": HOW_BY_LAG}
+
+
+def test_a_file_of_the_old_form_is_applied_and_kept(tmp_path: Path):
+    old = {key: value for key, value in HOW.items() if key not in ("learned", "at_edge")} | {"command": "x"}
+    (tmp_path / "tuned").mkdir()
+    path = tmp_path / "tuned" / "mine.yaml"
+    path.write_text(json.dumps({"models": {"lstm": {"lr": 0.03}}, "how": {"lstm": old}}))
+    cfg = settings(tmp_path, "tuned=mine", "lag=300")
+    assert (cfg.lr, cfg.tuning) == (0.03, {"file": "mine", "lag": 5, "learned": None, "at_edge": {}})
+    written(tmp_path, gru={"lr": 0.1})
+    how = OmegaConf.to_container(OmegaConf.load(path), resolve=True)["how"]
+    assert how["lstm"] == old | {"learned": None, "at_edge": None}
+
+
+def test_what_the_command_line_sets_is_at_no_edge(tmp_path: Path):
+    how = HOW | {"at_edge": {"lr": "largest"}}
+    tuned_settings.write("mine", {"lstm": {"lr": 0.1, "batch_size": 8}}, {"lstm": how}, tmp_path / "tuned")
+    assert settings(tmp_path, "tuned=mine").tuning.at_edge == {"lr": "largest"}
+    assert settings(tmp_path, "tuned=mine", "lr=0.1").tuning.at_edge == {}
+
+
+def test_how_it_was_tuned_is_not_part_of_the_identity(tmp_path: Path):
+    written(tmp_path, lstm={"lr": 0.03})
+    given = plain(settings(tmp_path, "tuned=mine"))
+    assert config_hash(given) == config_hash({key: value for key, value in given.items() if key != "tuning"})
+
+
 def test_nested_settings_are_settings(tmp_path: Path):
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned" / "mine.yaml").write_text("models: {lstm: {lr: 0.5, trainer: {gradient_clip_val: 3}}}\n")
@@ -116,7 +179,7 @@ def test_where_nothing_is_applied_the_run_is_what_it_was_before_there_was_tuning
     written(tmp_path, lstm={"lr": 0.03})
     cfg = settings(tmp_path, *asked, model="rnn" if "model=rnn" in asked else "lstm")
     check(cfg)
-    assert not {"tune", "tuned"} & set(plain(cfg))
+    assert not {"tune", "tuned", "tuning"} & set(plain(cfg))
 
 
 def test_what_is_applied_makes_another_run(tmp_path: Path):
@@ -154,7 +217,7 @@ def test_the_gap_asks_for_what_there_is(tmp_path: Path):
 def test_everything_that_ships_is_accepted(path: Path, tmp_path: Path):
     shipped = OmegaConf.load(path)
     assert path.stem in ("none", shipped.get("task"))
-    for model in shipped.models:
+    for model in [name for name, settings in shipped.models.items() if settings]:
         cfg = settings(
             tmp_path, f"tuned={path.stem}", f"model={model}", f"task={path.stem}", model=model, name=path.stem
         )
@@ -213,5 +276,7 @@ def test_what_ships_is_what_its_trials_say():
         if path.stem != "none":
             runs = find([results / f"tune_{path.stem}"])
             found = choose(runs, ["lr"])
-            assert shipped.models == {model: tuning.tried[0].settings for model, tuning in found.items()}
+            assert shipped.models == {model: tuning.settings for model, tuning in found.items()}
+            for model, tuning in found.items():
+                assert shipped.how[model] == tuning.how | {"command": shipped.how[model].command}
             assert all(run["test"] == {} for run in runs)

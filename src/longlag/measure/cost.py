@@ -19,12 +19,13 @@ from longlag.models.network import Network
 PACKAGES = ("longlag", "torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 
 
-def parameters(network: Network) -> dict[str, int]:
-    """Count the trainable parameters of the whole network, of its core and of its head."""
+def parameters(network: Network) -> dict[str, Any]:
+    """Count the trainable parameters of the whole network, of its core and of its head; say how its inputs are read."""
     return {
         "parameters": count(network),
         "core_parameters": count(network.core),
         "head_parameters": count(network.head),
+        "encoder": network.encoder.kind,
     }
 
 

@@ -1,4 +1,4 @@
-"""Matched parameters: find the width of a core at which the whole network has a given number of parameters."""
+"""Matched parameters: find the width at which a network, or its core alone, has a given number of parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,35 +12,39 @@ REFUSED_AT_MOST = 64  # consecutive widths that a core may refuse: attention hea
 
 
 class Size(NamedTuple):
-    """A width, and the number of parameters of the network with that width."""
+    """A width, and the number of parameters at that width."""
 
     width: int
     parameters: int
 
 
-def matched(make: Callable[..., nn.Module], knobs: Mapping[str, Any], parameters: int) -> dict[str, int]:
-    """Find the widths at which a network comes closest to a number of parameters.
+def matched(
+    make: Callable[..., nn.Module], knobs: Mapping[str, Any], parameters: int, setting: str = "budget.parameters"
+) -> dict[str, int]:
+    """Find the widths at which a module comes closest to a number of parameters.
 
     The search is over the values of `hidden_size` that the core accepts. A core with attention heads accepts only a
     few. If it also has a `feed_forward_size`, a search over that one makes up the difference.
 
     Args:
-        make: makes the network from widths given by name. Raises ValueError for a width that the core refuses.
+        make: makes the network, or its core, from widths given by name. Raises ValueError for a width that the core
+            refuses.
         knobs: the core's settings, by name.
         parameters: the wanted number of parameters; it must grow with the width.
+        setting: the name of the setting with that number, for the error message.
 
     Raises:
         ValueError: if no width comes within 2%.
     """
     if COARSE not in knobs:
-        raise ValueError(f"budget.parameters needs a model with a {COARSE}")
+        raise ValueError(f"{setting} needs a model with a {COARSE}")
     with torch.random.fork_rng(devices=[]):  # the networks made here do not change the random state
         found, nearest = _solve(make, {}, COARSE, parameters)
         if not _close(nearest, parameters) and FINE in knobs:
             found, nearest = _solve(make, found, FINE, parameters)
     if not _close(nearest, parameters):
         raise ValueError(
-            f"budget.parameters={parameters}: no width of this model comes within 2%; "
+            f"{setting}={parameters}: no width of this model comes within 2%; "
             f"the nearest number is {nearest} ({_words(found)})"
         )
     return found

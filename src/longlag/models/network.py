@@ -13,8 +13,9 @@ from longlag.models.check import shapes
 from longlag.models.check.check import check_core
 from longlag.tasks.task import Task
 
-ONE_HOT_UP_TO = 128  # symbols; a larger vocabulary gets a learned embedding
-EMBEDDING = 64  # width of the learned embedding
+ONE_HOT_UP_TO = 128  # symbols; a larger vocabulary gets an embedding
+EMBEDDING = 64  # width of an embedding
+LEARNED, FIXED = "learned", "fixed"  # the kinds of embedding
 FORMER_NAMES = {"encoder": "read_in", "head": "read_out"}  # names in checkpoints of longlag 0.1
 SEQUENCES = 4  # for a task with real values, the core is checked on the values of this many sequences
 
@@ -40,14 +41,16 @@ class Network(nn.Module):
             independently. A recurrent core may also have `unroll(x, state=None) -> (outputs, state)`, which starts
             from a given state; each part of the state is (layers, batch, hidden_size). The gradient with respect to
             its state is then measured too (see `models/recurrent.py`).
+        embedding: how more than 128 symbols are read: `learned` or `fixed`.
+        seed: seed of the vectors of a fixed embedding.
 
     Raises:
         ValueError: if the core does not accept `input_size` or has no valid `hidden_size`.
     """
 
-    def __init__(self, task: Task, make_core: Callable[..., nn.Module]):
+    def __init__(self, task: Task, make_core: Callable[..., nn.Module], embedding: str = LEARNED, seed: int = 0):
         super().__init__()
-        self.encoder = _encoder(task)
+        self.encoder = _encoder(task, embedding, seed)
         self.core = shapes.made(make_core, self.encoder.size)
         self.head = nn.Linear(shapes.hidden_size(self.core), task.outputs)
 
@@ -99,6 +102,8 @@ def at_steps(hidden: Tensor, steps: Tensor) -> Tensor:
 class OneHot(nn.Module):
     """Tokens (batch, time) -> one-hot vectors (batch, time, tokens). No parameters."""
 
+    kind = "one-hot"
+
     def __init__(self, tokens: int):
         super().__init__()
         self.size = tokens
@@ -110,23 +115,52 @@ class OneHot(nn.Module):
 
 
 class Embedding(nn.Embedding):
-    """Tokens (batch, time) -> learned vectors (batch, time, size)."""
+    """Tokens (batch, time) -> learned vectors (batch, time, size). A parameter for each symbol and dimension."""
+
+    kind = "learned embedding"
 
     def __init__(self, tokens: int):
         super().__init__(tokens, EMBEDDING)
         self.size = EMBEDDING
 
 
+class FixedEmbedding(nn.Module):
+    """Tokens (batch, time) -> fixed random vectors of length 1 (batch, time, size). No parameters.
+
+    So a large vocabulary adds nothing to what is trained, and the core is as wide as it would be for a small one. An
+    embedding tied to the head does not do: the head of a task need not have an output for each symbol (that of
+    `long_lag_1997` has two), and the core would have to be as wide as the embedding. The vectors are of length 1, as
+    one-hot vectors are. Networks of one seed and vocabulary have the same ones, whatever their core.
+    """
+
+    kind = "fixed embedding"
+
+    def __init__(self, tokens: int, seed: int):
+        super().__init__()
+        self.size = EMBEDDING
+        # drawn by numpy, so that the initial weights of the core are those they would be without it
+        vectors = np.random.default_rng([seed, tokens]).standard_normal((tokens, EMBEDDING))
+        self.register_buffer("vectors", F.normalize(torch.from_numpy(vectors).float()))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Look up the vector of each token."""
+        return F.embedding(tokens, self.get_buffer("vectors"))
+
+
 class Features(nn.Identity):
     """Real values (batch, time, features), passed through unchanged."""
+
+    kind = "values"
 
     def __init__(self, features: int):
         super().__init__()
         self.size = features
 
 
-def _encoder(task: Task) -> OneHot | Embedding | Features:
+def _encoder(task: Task, embedding: str, seed: int) -> OneHot | Embedding | FixedEmbedding | Features:
     if task.tokens is None:
         assert task.features is not None, "a task publishes tokens or features"
         return Features(task.features)
-    return OneHot(task.tokens) if task.tokens <= ONE_HOT_UP_TO else Embedding(task.tokens)
+    if task.tokens <= ONE_HOT_UP_TO:
+        return OneHot(task.tokens)
+    return Embedding(task.tokens) if embedding == LEARNED else FixedEmbedding(task.tokens, seed)

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 TARGET = "_target_"
-NOT_OF_THE_RUN = ("logger", "published", "runtime", "trainer", "resume", "tune")
+NOT_OF_THE_RUN = ("logger", "published", "runtime", "trainer", "resume", "tune", "tuning")
 OF_THE_TRAINER = ("trainer.precision", "trainer.gradient_clip_val")  # they change the results, so they count
 HOW_FAST = ("model.impl", "model.memory")  # in our own cores these only choose how the same equations are computed
 OUR_CORES = "longlag.models."

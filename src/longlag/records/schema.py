@@ -114,6 +114,8 @@ class Budget(TypedDict):
     """Share of the budget after which a run ends early if it has not beaten the memoryless baseline."""
     parameters: AtLeastOne | None
     """Trainable parameters of the whole network that the width is chosen to match."""
+    core_parameters: AtLeastOne | None
+    """Trainable parameters of the core alone that the width is chosen to match."""
 
 
 @checked
@@ -145,6 +147,20 @@ class TaskSettings(TypedDict):
 
 
 @checked
+class Tuned(TypedDict):
+    """How the settings of the run were tuned."""
+
+    file: str
+    """Name of the file under `conf/tuned`."""
+    lag: AtLeastOne | None
+    """Lag that they were tuned at; null: the file does not say, or names several."""
+    learned: bool | None
+    """Whether tuning beat the memoryless baseline; false: the model kept its own settings; null: not known."""
+    at_edge: dict[str, str]
+    """`smallest` or `largest` of those tried, for each setting whose tuned value is that."""
+
+
+@checked
 class Configuration(TypedDict):
     """All settings, composed from `conf/` and the command line. Interpolations are resolved, except `${oc.env:…}` in
     settings that the run does not depend on.
@@ -164,6 +180,8 @@ class Configuration(TypedDict):
     """Largest number of optimiser steps."""
     lr: float
     """Learning rate."""
+    embedding: Literal["fixed", "learned"] | None
+    """How more than 128 symbols are read; null: by a fixed embedding with `budget.core_parameters`, else a learned."""
     model: dict[str, Any]
     """The core."""
     task: TaskSettings
@@ -182,6 +200,8 @@ class Configuration(TypedDict):
     budget: Budget
     tuned: NotRequired[str | None]
     """Name of the file under `conf/tuned` that settings were taken from."""
+    tuning: NotRequired[Tuned | None]
+    """How they were tuned, or that nothing was learned; absent in older records. Not part of the identity."""
 
 
 @checked
@@ -287,10 +307,12 @@ class Cost(TypedDict, total=False):
     """Trainable parameters of the core."""
     head_parameters: Count | None
     """Trainable parameters of the head."""
+    encoder: Literal["one-hot", "learned embedding", "fixed embedding", "values"]
+    """What the core reads; only a learned embedding has parameters. Absent in older records."""
     hidden_size: AtLeastOne
-    """Width chosen to match `budget.parameters`."""
+    """Width chosen to match `budget.parameters` or `budget.core_parameters`."""
     feed_forward_size: AtLeastOne
-    """Width of the feed-forward blocks chosen to match `budget.parameters`."""
+    """Width of the feed-forward blocks chosen to match `budget.parameters` or `budget.core_parameters`."""
     steps: Count
     """Optimiser steps taken."""
     sequences: Count

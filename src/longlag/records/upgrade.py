@@ -26,7 +26,7 @@ def upgrade(record: Raw) -> Raw:
     for older in range(schema, SCHEMA):
         record = STEPS[older](record)
     record = without_results() | {"started": None, "still_improving": _still_improving(record)} | record
-    config = _renamed(record["config"])
+    config = _with_later_settings(_renamed(record["config"]))
     return record | {"config": config, "config_hash": config_hash(config)}
 
 
@@ -49,6 +49,14 @@ def _still_improving(record: Raw) -> bool | None:
         return still_improving(record["learning_curve"], record["test"]["memoryless_loss"])
     except (KeyError, TypeError, ValueError, OverflowError):  # missing, or wrong, which validation tells afterwards
         return None
+
+
+def _with_later_settings(config: Raw) -> Raw:
+    """The settings with those that schema 2 got later, at the values at which they do nothing."""
+    budget = config.get("budget")
+    if isinstance(budget, dict):
+        config = config | {"budget": {"core_parameters": None} | budget}
+    return {"embedding": None} | config
 
 
 def _from_schema_1(record: Raw) -> Raw:

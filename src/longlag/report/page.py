@@ -14,7 +14,7 @@ from typing import Any
 from longlag.files import write_text
 from longlag.records import Record
 from longlag.records.identity import flattened
-from longlag.report import artefacts, gates, panels, table
+from longlag.report import artefacts, gates, panels, provenance, table
 from longlag.report.chart import Chart
 from longlag.report.groups import Group, groups
 from longlag.report.statistics import ENOUGH_SEEDS, IN_WORDS, Estimate, accuracy
@@ -90,9 +90,12 @@ def _warnings(every: Sequence[Group]) -> Iterator[str]:
 
 def _unequal(runs: Sequence[Record], task: str) -> Iterator[str]:
     """Warnings if the runs of one task differ in parameters, in tuning or in training sequences."""
-    sizes = sorted({run["cost"]["parameters"] for run in runs})
+    of_cores = all(run["config"]["budget"].get("core_parameters") for run in runs)  # the cores were matched
+    sizes = sorted({run["cost"]["core_parameters" if of_cores else "parameters"] for run in runs})
     if sizes[-1] > 1.1 * sizes[0]:  # matching parameters by the width leaves small differences
-        yield _warning(f"{task}: the models differ in their parameters, from {sizes[0]:,} to {sizes[-1]:,}.")
+        which = "cores" if of_cores else "models"
+        yield _warning(f"{task}: the {which} differ in their parameters, from {sizes[0]:,} to {sizes[-1]:,}.")
+    yield from map(_warning, provenance.remarks(runs, task))
     budgets = sorted({run["config"]["max_steps"] * run["config"]["batch_size"] for run in runs})
     # The models that have a run with tuned settings, and all models.
     tuned, every = ({run["model"] for run in runs if run["config"].get("tuned") or some} for some in (False, True))

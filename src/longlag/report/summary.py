@@ -11,7 +11,7 @@ from rich.text import Text
 from longlag.files import shown
 from longlag.records import FILE, Record
 from longlag.records.schema import LagPoint
-from longlag.report import terminal
+from longlag.report import provenance, terminal
 from longlag.report.artefacts import pictures
 
 
@@ -81,6 +81,8 @@ def rows(record: Record) -> list[tuple[str, str]]:
     elif curve := record["learning_curve"]:
         found.append(("validation accuracy", f"{curve[-1]['accuracy']:.3f}   (no test)"))
     found += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
+    if origin := ", ".join(filter(None, (provenance.tuned(record), provenance.matched(record)))):
+        found.append(("settings, size", origin))
     if cost.get("seconds") is not None:
         kernels = record["environment"].get("kernels")
         ran = f", {kernels} kernels" if kernels else ""

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from longlag.records import Record
 from longlag.report import markdown as md
+from longlag.report import provenance
 from longlag.report.groups import Group, groups
 from longlag.report.statistics import (
     IN_WORDS,
@@ -35,6 +36,7 @@ COLUMNS = {  # each with the format of its numbers
     "model": "",
     "lag": "d",
     "differs in": "",
+    "settings, size": "",
     "runs": "d",
     "not finished": "d",
     "accuracy": ".3f",
@@ -68,7 +70,9 @@ Row = dict[str, Any]  # by column: text, a number, an Estimate, a Change, or Non
 
 def rows(runs: Sequence[Record]) -> list[Row]:
     """A row for each group of runs."""
-    return [_row(group) for group in groups(runs)]
+    every = groups(runs)
+    said = provenance.column(every)
+    return [_row(group) | {"settings, size": words} for group, words in zip(every, said, strict=True)]
 
 
 def terminal(table: Sequence[Row]) -> Table:

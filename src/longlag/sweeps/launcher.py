@@ -99,7 +99,10 @@ class Sweep(Launcher):
                 self.check(made)
                 tune = made[0].settings.get("tune")
                 if tune:
-                    tuning.check([(run.choices, run.settings) for run in made], self.config.hydra)
+                    trials = [(run.choices, run.settings) for run in made]
+                    tuning.check(trials, self.config.hydra)
+                    if initial_job_idx == 0:
+                        log.info("%s", tuning.announced(trials, self.planned(made)))
                 runs += made
                 self.finish(runs, returns)
         except KeyboardInterrupt as stop:
@@ -110,6 +113,10 @@ class Sweep(Launcher):
         if tune:
             returns |= self._tuned(runs)
         return self._returned(runs, returns)
+
+    def planned(self, runs: Sequence[SweepRun]) -> int:
+        """The number of runs of the sweep, of which a sweeper that proposes trials launches some at a time."""
+        return max(self.config.hydra.sweeper.get("n_trials") or 0, len(runs))
 
     def stopped(self, runs: Sequence[SweepRun], of: int) -> str:
         """One line for a stopped sweep: how many runs ended, and the command that resumes it."""

@@ -21,6 +21,8 @@ NO_MATTER = (
     "resume",
     "published",
     "tune",
+    "tuned",
+    "tuning",
     "stream",
 )
 

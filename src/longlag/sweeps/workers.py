@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import statistics
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -82,6 +83,7 @@ class Processes(Sweep):
 
     def predict(self, runs: Sequence[SweepRun]) -> None:
         """Predict the seconds of the runs, by measuring a few training steps in the workers, and log their sum."""
+        told = bool(self.seconds)
         keys = {run.number: run_time.key(run.settings) for run in runs if run_time.worthwhile(run.settings)}
         unknown: SimpleQueue[SweepRun] = SimpleQueue()
         for run in {keys[run.number]: run for run in runs if run.number in keys}.values():
@@ -92,11 +94,13 @@ class Processes(Sweep):
         for thread in threads:
             thread.join()
         self.seconds |= {number: self._measured[key] for number, key in keys.items() if key in self._measured}
-        if runs and all(run.number in self.seconds for run in runs):
-            total = sum(map(self.seconds_of, runs))
+        number, workers = self.planned(runs), len(self._workers)
+        told = told and number > len(runs)  # it was said of all trials when the first of them began
+        if runs and not told and all(run.number in self.seconds for run in runs):
+            total = number * statistics.fmean(map(self.seconds_of, runs))
             log.info(
                 "these %d runs take %s of computing at most, %s on %d workers; a run that solves its task ends sooner",
-                *(len(runs), duration(total), duration(total / len(self._workers)), len(self._workers)),
+                *(number, duration(total), duration(total / workers), workers),
             )
 
     def _measure(self, worker: Worker, unknown: SimpleQueue[SweepRun]) -> None:
