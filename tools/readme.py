@@ -17,8 +17,10 @@ import performance
 from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 from longlag.report import comparison, pivot, table
+from longlag.report import markdown as md
 from longlag.report.groups import find, groups
 from longlag.report.plot import save
+from longlag.report.statistics import median_to_solve
 from longlag.sweeps import horizon_table
 from longlag.sweeps.horizon import read
 
@@ -42,6 +44,23 @@ def why() -> str:
     return pivot.markdown(pivot.pivot(runs, ["model", "model.init"], ["lag_mode", "trainer.gradient_clip_val"]))
 
 
+def initialisation() -> str:
+    """The table of accuracy and solved runs by model and initialisation (rows) and lag (columns)."""
+    return pivot.markdown(pivot.pivot(find([RESULTS / "initialisation"]), ["model", "model.init"], ["lag"]))
+
+
+def initialisation_steps() -> str:
+    """The median of the steps to solve, laid out in the same way."""
+    runs = find([RESULTS / "initialisation"])
+    lags = sorted({run["lag"] for run in runs})
+    rows = []
+    for model, init in sorted({(run["model"], run["config"]["model"]["init"]) for run in runs}):
+        ours = [run for run in runs if (run["model"], run["config"]["model"]["init"]) == (model, init)]
+        medians = [median_to_solve([run for run in ours if run["lag"] == lag]) for lag in lags]
+        rows.append([md.code(model), md.code(init), *("beyond 600" if m is None else f"{m:.0f}" for m in medians)])
+    return md.table(["model", "model.init", *(f"lag {lag}" for lag in lags)], rows)
+
+
 class Block(NamedTuple):
     """A part of a page: the page, what it is made of, and the function that writes it."""
 
@@ -54,6 +73,8 @@ CELLS = "docs/benchmarks/cells.json"
 BLOCKS = {
     "gap": Block("README.md", "docs/results/gap", gap),
     "horizon": Block("docs/usage.md", "docs/results/horizon", horizon),
+    "initialisation": Block("docs/protocol.md", "docs/results/initialisation", initialisation),
+    "initialisation_steps": Block("docs/protocol.md", "docs/results/initialisation", initialisation_steps),
     "why": Block("docs/why.md", "docs/results/why", why),
     "coverage": Block("docs/protocol.md", "tools/interval_coverage.py", interval_coverage.table),
     "where": Block("docs/performance.md", CELLS, performance.where),

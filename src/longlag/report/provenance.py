@@ -1,4 +1,4 @@
-"""In words: where the settings of a run come from, and whether its size was matched. Reads only records."""
+"""In words: where the settings of a run come from, whether its size was matched, whether it knows the lag."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +13,12 @@ NOT_KNOWN: Tuned = {"file": "", "lag": None, "learned": None, "at_edge": {}}
 
 def column(groups: Sequence[Group]) -> list[str | None]:
     """For each group: tuned or not, at which edge, matched or not. What none of them was is left out."""
-    parts = [(_each(group, tuned), _each(group, matched)) for group in groups]
-    any_tuned, any_matched = (any(part[at] for part in parts) for at in (0, 1))
-    said = [[tuning or OWN] * any_tuned + [size or FREE] * any_matched for tuning, size in parts]
+    kinds = ((tuned, OWN), (matched, FREE), (oracle, ""))
+    said: list[list[str]] = [[] for _ in groups]
+    for of, otherwise in kinds:
+        found = [_each(group, of) for group in groups]
+        for words, each in zip(said, found, strict=True):
+            words += [each or otherwise] if any(found) and (each or otherwise) else []
     return [", ".join(words) or None for words in said]
 
 
@@ -44,6 +47,13 @@ def matched(run: Record) -> str | None:
     if core := budget.get("core_parameters"):
         return f"core matched to {core:,}"
     return f"matched to {whole:,}" if (whole := budget.get("parameters")) else None
+
+
+def oracle(run: Record) -> str | None:
+    """Whether the initialisation was told the lag: chrono with time scales of up to 1.5 lags, as in `lstm_oracle`."""
+    model = run["config"]["model"]
+    knows = model.get("init") == "chrono" and model.get("t_max") == 1.5 * run["lag"]
+    return "initialised knowing the lag" if knows else None
 
 
 def remarks(runs: Sequence[Record], task: str) -> Iterator[str]:
