@@ -45,3 +45,13 @@ def test_what_is_said(settings: dict[str, Any], said: str, beside: str):
 def test_a_run_whose_tuning_learned_nothing_is_the_run_that_it_would_be_without():
     (words,) = column(run("gru", seed=0, **LOST), run("gru", seed=1))
     assert words == "untuned: nothing learned"
+
+
+def test_an_initialisation_that_knows_the_lag_is_marked():
+    def of(init: str, t_max: float, **settings: Any) -> Record:
+        made = run("lstm", lag=100, **settings)
+        return made | {"config": made["config"] | {"model": {"init": init, "t_max": t_max}}}
+
+    assert column(of("chrono", 150.0), of("chrono_agnostic", 150.0)) == ["initialised knowing the lag", None]
+    assert column(of("chrono", 750)) == [None]  # a time scale of its own
+    assert column(of("chrono", 150, **TUNED)) == ["tuned=copy, initialised knowing the lag"]

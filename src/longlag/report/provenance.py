@@ -13,13 +13,12 @@ NOT_KNOWN: Tuned = {"file": "", "lag": None, "learned": None, "at_edge": {}}
 
 def column(groups: Sequence[Group]) -> list[str | None]:
     """For each group: tuned or not, at which edge, matched or not. What none of them was is left out."""
-    kinds = ((tuned, OWN), (matched, FREE), (oracle, ""))
-    said: list[list[str]] = [[] for _ in groups]
-    for of, otherwise in kinds:
-        found = [_each(group, of) for group in groups]
-        for words, each in zip(said, found, strict=True):
-            words += [each or otherwise] if any(found) and (each or otherwise) else []
-    return [", ".join(words) or None for words in said]
+    kinds = [[_each(group, of) for group in groups] for of in KINDS]
+    told = [
+        [words or otherwise for words in found] if any(found) else [""] * len(groups)
+        for found, otherwise in zip(kinds, (OWN, FREE, ""), strict=True)
+    ]
+    return [", ".join(filter(None, words)) or None for words in zip(*told, strict=True)]
 
 
 def _each(group: Group, of: Callable[[Record], str | None]) -> str:
@@ -54,6 +53,9 @@ def oracle(run: Record) -> str | None:
     model = run["config"]["model"]
     knows = model.get("init") == "chrono" and model.get("t_max") == 1.5 * run["lag"]
     return "initialised knowing the lag" if knows else None
+
+
+KINDS = (tuned, matched, oracle)  # what there may be to say of a run, in this order
 
 
 def remarks(runs: Sequence[Record], task: str) -> Iterator[str]:

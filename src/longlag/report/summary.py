@@ -81,7 +81,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
     elif curve := record["learning_curve"]:
         found.append(("validation accuracy", f"{curve[-1]['accuracy']:.3f}   (no test)"))
     found += [(f"gradient over the lag, step {step}", value) for step, value in _gradient_over_lag(record)]
-    if origin := ", ".join(filter(None, (provenance.tuned(record), provenance.matched(record)))):
+    if origin := ", ".join(filter(None, (of(record) for of in provenance.KINDS))):
         found.append(("settings, size", origin))
     if cost.get("seconds") is not None:
         kernels = record["environment"].get("kernels")
