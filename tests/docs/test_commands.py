@@ -267,6 +267,10 @@ def test_there_are_anchors():
     assert sum("#" in link for text in TEXTS.values() for link in links(text)) > 20
 
 
+def test_the_address_of_the_repository_stands_in_one_place():
+    assert sum(text.count("HOST/OWNER") for text in TEXTS.values()) == 1
+
+
 def test_the_readme_is_short_and_links_every_page():
     assert len(TEXTS["README.md"].splitlines()) <= 120
     there = set(links(TEXTS["README.md"]))
