@@ -18,6 +18,7 @@ from helpers.pages import COMMANDS, TEXTS, Command, anchors, links, python_block
 from helpers.places import ROOT
 from longlag.cli import COMMANDS as SUBCOMMANDS
 from longlag.cli import main
+from longlag.commands.horizon import translated
 from longlag.resume import RunPlan
 from longlag.settings import CONF, check
 
@@ -188,13 +189,14 @@ def test_it_runs(command: Command, done: Path, monkeypatch: pytest.MonkeyPatch, 
 
 @of("search")
 def test_a_search_composes(command: Command, tmp_path: Path):
-    check(compose("experiment=horizon", *overrides_of(command.line.replace("horizon", "train", 1), tmp_path)))
+    words = translated(words_of(command.line)[2:])
+    check(compose(*overrides_of(shlex.join(["longlag", "train", *words]), tmp_path)))
 
 
 @pytest.mark.slow
 @of("search")
 def test_it_searches(command: Command, tmp_path: Path):
-    words = [*words_of(command.line)[1:], "first_lag=4", "max_lag=8", "seeds=1", "budget.sequences=64", "logger=none"]
+    words = [*words_of(command.line)[1:], "first_lag=4", "max_lag=8", "trials=2", "budget.sequences=64", "logger=none"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-m", "longlag", *words], cwd=tmp_path, env=environment, check=True)
     assert len(list(tmp_path.rglob("horizon.json"))) == 1

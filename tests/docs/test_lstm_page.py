@@ -25,7 +25,7 @@ def test_there_are_links():
 @pytest.mark.parametrize(
     ("run", "row"),
     [
-        ("lstm", "| `lstm` | 10^{first:.1f} | 10^{last:+.1f} | {accuracy:.3f}, solved at step {solved} |"),
+        ("lstm", "| `lstm_oracle` | 10^{first:.1f} | 10^{last:+.1f} | {accuracy:.3f}, solved at step {solved} |"),
         ("lstm_stock", "| `lstm_stock` | 10^{first:.0f} | an exact 0, after {step} steps | "),
         ("lstm_1997", "| `lstm_1997` | 10^{first:.1f} | {solved} | "),
         ("lstm_1997_orthogonal", "| `lstm_1997 model.init=orthogonal` | 10^{first:+.1f} | not in 500 | "),
