@@ -26,7 +26,7 @@ from longlag.commands.errors import errors_in_one_line
 from longlag.files import write_text
 
 TRAIN = Path(__file__).parents[1] / "train.py"
-CELLS = ["model=lstm", "lag=100", "seed=range(8)", "max_steps=700", "task.solved_at=null"]
+CELLS = ["model=lstm", "lag=100", "seed=range(8)", "max_steps=2400", "task.solved_at=null"]
 TINY = ["model=lstm", "lag=10", "max_steps=1", "validation.sequences=16", "eval.sequences=16", "eval.lags=[10]"]
 MIXED = ["model=lstm,transformer", "lag=1000,10", "max_steps=20", "eval.sequences=16", "validation.sequences=64"]
 MANY = 9  # tiny runs in the measurement of the overhead

@@ -78,7 +78,7 @@ def rows(runs: Sequence[Record]) -> list[Row]:
 def terminal(table: Sequence[Row]) -> Table:
     """The table for the terminal, with a line about its bounds. Columns without any entry are left out."""
     used = [column for column in COLUMNS if any(row[column] is not None for row in table)]
-    shown = Table(*used, caption=IN_WORDS, caption_justify="left")
+    shown = Table(*used, caption=escape(IN_WORDS), caption_justify="left")
     for row in table:
         shown.add_row(*(escape(text(row, column)) for column in used))
     return shown
