@@ -17,6 +17,7 @@ WHOLE = {  # what 0.1 came to for seed 1 without a stop
     "losses": [2.107484817504883, 2.0933334827423096, 2.0789577960968018, 2.066290855407715],
     "test": 2.017249584197998,
 }
+INIT = "model.init=chrono"  # what lstm had by default then; chrono_agnostic would be other runs
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def test_what_finished_is_kept_and_what_was_stopped_goes_on_to_the_same_end(folder: Path):
     finished = folder / "sweep" / FINISHED
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in finished.iterdir()}
-    code, said = train(folder, "resume=sweep")
+    code, said = train(folder, "resume=sweep", INIT)
     assert code == 0, said
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in finished.iterdir()} == before
     record = records.read(folder / "sweep" / STOPPED)
@@ -39,13 +40,13 @@ def test_what_finished_is_kept_and_what_was_stopped_goes_on_to_the_same_end(fold
 
 
 def test_a_wider_grid_trains_the_new_ones_alone_and_with_the_streams_of_today(folder: Path):
-    code, said = train(folder, "resume=sweep", "seed=0,1,2")
+    code, said = train(folder, "resume=sweep", INIT, "seed=0,1,2")
     assert code == 0, said
     found = {path.parent.name: records.read(path.parent) for path in (folder / "sweep").glob("*/record.json")}
     assert {name: record["config"]["stream"] for name, record in found.items()} == {
         FINISHED: 1, STOPPED: 1, "2_lstm_copy_lag6_seed2": 2,
     }  # fmt: skip
-    assert "3 of 3" in train(folder, "resume=sweep", "seed=0,1,2")[1]
+    assert "3 of 3" in train(folder, "resume=sweep", INIT, "seed=0,1,2")[1]
 
 
 def test_a_single_run_goes_on_too(folder: Path):
@@ -58,6 +59,6 @@ def test_a_single_run_goes_on_too(folder: Path):
 def test_the_group_is_one(folder: Path):
     from longlag.report.groups import find, groups
 
-    train(folder, "resume=sweep", "seed=0,1,2")
+    train(folder, "resume=sweep", INIT, "seed=0,1,2")
     (group,) = groups(find([folder / "sweep"]))
     assert len(group.finished) == 3

@@ -38,7 +38,17 @@ def test_seconds_are_a_limit_on_cost():
 
 def test_a_search(tmp_path: Path):
     """Both models are searched, each trial has its record, and what was done is not done again."""
-    given = [*SMALL, ALONE, "model=lstm,gru", "max_lag=5", "trials=9", "budget.sequences=64", EASY, HERE]
+    given = [
+        *SMALL,
+        ALONE,
+        "model=lstm,gru",
+        "model.init=chrono",
+        "max_lag=5",
+        "trials=9",
+        "budget.sequences=64",
+        EASY,
+        HERE,
+    ]
     code, said = search(tmp_path, *given)
     assert code == 0, said
     assert "model=gru" in said

@@ -50,7 +50,7 @@ def matched(run: Record) -> str | None:
 
 def oracle(run: Record) -> str | None:
     """Whether the initialisation was told the lag: chrono with time scales of up to 1.5 lags, as in `lstm_oracle`."""
-    model = run["config"]["model"]
+    model = run["config"].get("model") or {}
     knows = model.get("init") == "chrono" and model.get("t_max") == 1.5 * run["lag"]
     return "initialised knowing the lag" if knows else None
 

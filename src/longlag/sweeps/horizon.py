@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from longlag import records
 from longlag.records import Record
-from longlag.sweeps.horizon_fit import Curves
 from longlag.training import budget
 
 LOW, HIGH = 0.025, 0.975  # the ends of the interval
@@ -77,6 +76,8 @@ class Search:
         self.first_lag, self.max_lag, self.resolution = first_lag, max_lag, resolution
         self.most, self.at_once = trials, at_once
         self.trials: list[Trial] = []
+        from longlag.sweeps.horizon_fit import Curves  # --help must not pay for numpy and scipy
+
         self.curves = Curves(first_lag, max_lag, resolution)
         self.if_unsolved = self.if_solved = self.curves.prior  # the weights if censored trials were one or the other
 

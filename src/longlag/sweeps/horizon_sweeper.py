@@ -21,10 +21,8 @@ from rich.table import Table
 
 from longlag import resume
 from longlag.files import first_line, shown, write_text
-from longlag.report.plot import save
 from longlag.report.terminal import wide_console
 from longlag.settings import Range, said
-from longlag.sweeps import horizon_charts
 from longlag.sweeps.horizon import Search, trial
 from longlag.sweeps.horizon_table import ASSUMED, COLUMNS, entries, in_words, interval, names
 from longlag.sweeps.launcher import Sweep
@@ -93,6 +91,9 @@ class Horizon(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[dict[str, Any]]:
         """Run the searches. Returns the result of each combination, as `horizon.json` has it."""
+        from longlag.report.plot import save  # --help must not pay for matplotlib
+        from longlag.sweeps import horizon_charts
+
         lines = [Line(words, self._new_search(), self._value(words)) for words in self._combinations(arguments)]
         folder = Path(self._config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
