@@ -462,7 +462,7 @@ def test_a_process_says_the_same(tmp_path: Path, script: str, argument: str, sai
 
 @pytest.mark.slow
 def test_a_tuning_is_refused_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    said = "lag must be a whole number of at least 1, got abc (56 of 56 runs): nothing was run"
+    said = "lag must be a whole number of at least 1, got abc (108 of 108 runs): nothing was run"
     refused(tmp_path, ["experiment=tune", "lag=abc"], said, monkeypatch)
 
 

@@ -237,7 +237,7 @@ def test_same_training_curve_as_torch(dtype, lr, steps, memory):
 
 def losses(*overrides: str, dtype: torch.dtype, steps: int) -> list[float]:
     """Of the first steps at lag 100."""
-    cfg = compose("lag=100", *overrides)
+    cfg = compose("lag=100", "model.init=chrono", *overrides)
     task = make_task(cfg)
     torch.manual_seed(0)
     network = make_network(cfg, task).to(dtype)
