@@ -1,5 +1,7 @@
 """longlag in Python: train, sweep, load and find, with models by name and with the user's own classes."""
 
+import importlib
+import linecache
 import logging
 import subprocess
 import sys
@@ -276,3 +278,39 @@ def test_without_pandas_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install 'longlag\[pandas\]'"):
         longlag.Runs([run]).to_frame()
+
+
+def test_an_edited_class_of_the_same_name_makes_other_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As in a notebook: the cell of the class is changed and run again."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = tmp_path / "edited_core.py"
+    text = "from torch import nn\n\nclass Core(nn.Module):\n    def __init__(self, input_size, hidden_size=8):\n"
+    text += "        super().__init__()\n        self.hidden_size = hidden_size\n"
+    text += "        self.read = nn.Linear(input_size, hidden_size)\n"
+    text += "    def forward(self, x):\n        return self.read(x)"
+    for version, body in enumerate(("", ".tanh()", ".tanh()")):
+        source.write_text(f"{text}{body}\n# {version}\n", encoding="utf-8")
+        linecache.checkcache(str(source))
+        monkeypatch.delitem(sys.modules, "edited_core", raising=False)
+        importlib.invalidate_caches()
+        longlag.sweep(importlib.import_module("edited_core").Core, lag=5, folder="sweep", **SMALL)
+    runs = longlag.find("sweep")
+    assert len(runs) == 2  # the third is the second again
+    assert len({run.record["config"]["code"] for run in runs}) == 2
+
+
+def test_a_core_that_is_refused_does_not_lose_the_other_runs(caplog):
+    class Ahead(Leaky):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + super().forward(x).sum(1, keepdim=True)
+
+    runs = longlag.sweep(model=[Ahead, Leaky], lag=[5, 6], folder="sweep", **SMALL)
+    assert [run.record["model"] for run in runs] == ["Leaky", "Leaky"]
+    assert "it sees the future" in caplog.text
+    with pytest.raises(ValueError, match="it sees the future"):
+        longlag.sweep(model=[Ahead], lag=5, folder="other", **SMALL)
+
+
+def test_an_object_is_not_a_class():
+    with pytest.raises(ValueError, match="give its class, model=Leaky"):
+        longlag.train(model=Leaky(3), lag=5, **SMALL)

@@ -1,5 +1,7 @@
 """longlag in Python: train, sweep, load and find. They do what the commands do, with the same settings and records."""
 
+import hashlib
+import inspect
 import itertools
 import logging
 import os
@@ -98,7 +100,8 @@ def sweep(
         workers: how many runs with a named model are trained at a time.
 
     Returns:
-        All runs of the sweep. Those that failed have a status and an error in their record.
+        All runs of the sweep. Those that failed have a status and an error in their record. A run of your own core that
+        was refused before it began, as one that sees the future, is logged and left out.
 
     Raises:
         ValueError: if a setting does not exist, or nothing could be run.
@@ -109,8 +112,9 @@ def sweep(
     grid = {"task": task, "logger": logger, **values}
     if named:
         _sweep_named(where, workers, {"model": named, **grid})
-    for core in own:
-        _sweep_own(core, where, grid)
+    refused = [error for core in own for error in _sweep_own(core, where, grid)]
+    if refused and not _written(where):
+        raise refused[0]
     cores = {_described(core)[TARGET]: core for core in own}
     return Runs(Run(run.record, run.folder, cores.get(run.record["config"]["model"][TARGET])) for run in find(where))
 
@@ -155,6 +159,11 @@ def find(*folders: str | Path) -> Runs:
 def _plan(model: str | Core, task: str, folder: str | Path | None, values: Mapping[str, Any]) -> resume.RunPlan:
     """The plan of a run; with the record of the run if the folder holds it already."""
     flat, core = flattened(values), None if isinstance(model, str) else model
+    if core and hasattr(core, "state_dict") and not isinstance(core, type):
+        name = type(core).__name__
+        raise ValueError(
+            f"model is a core that is made already: give its class, model={name}, which each run makes anew"
+        )
     own = {key.partition(".")[2]: value for key, value in flat.items() if core and key.startswith("model.")}
     given = {key: value for key, value in flat.items() if not (core and key.startswith("model."))}
     rate = {} if "lr" in given or core is None else {"lr": OWN_RATE}
@@ -163,7 +172,7 @@ def _plan(model: str | Core, task: str, folder: str | Path | None, values: Mappi
     cfg, choices = _composed(words)
     if core:
         with open_dict(cfg):
-            cfg.model = _described(core) | own
+            cfg.model, cfg.code = _described(core) | own, _code(core)
     cfg = tuned_settings.applied(cfg, choices, words)
     settings.check(cfg)
     name = _name(core) if core else choices["model"]
@@ -188,7 +197,7 @@ def _composed(words: list[str]) -> tuple[DictConfig, dict[str, str]]:
         with hydra.initialize_config_dir(str(settings.CONF), version_base="1.3"):
             cfg = hydra.compose("config", words, return_hydra_config=True)
     except errors.USER_ERRORS as error:
-        raise ValueError(errors.in_one_line(error, words).removeprefix("longlag: ")) from error
+        raise ValueError(errors.in_one_line(error, words).removeprefix("longlag: ")) from None
     finally:
         GlobalHydra.instance().hydra = running
     choices = {name: str(choice) for name, choice in cfg.hydra.runtime.choices.items()}
@@ -216,6 +225,18 @@ def _described(core: Core) -> dict[str, Any]:
     return {TARGET: _where(made), **plain}
 
 
+def _code(core: Core) -> str | None:
+    """A hash of the source of the user's own core: an edited class of the same name makes other runs. None without it.
+
+    It covers the class or the function alone, and nothing that it calls.
+    """
+    try:
+        text = inspect.getsource(core.func if isinstance(core, partial) else core)
+    except (OSError, TypeError):
+        return None
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def _where(made: Any) -> str:
     """The module and the name of a class or a function; for another object, those of its class."""
     named = made if hasattr(made, "__qualname__") else type(made)
@@ -241,8 +262,12 @@ def _several(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple | range) else [value]
 
 
-def _sweep_own(core: Core, where: Path, grid: Mapping[str, Any]) -> None:
-    """Train one core of the user at every combination, in this process. A run that fails does not end the sweep."""
+def _sweep_own(core: Core, where: Path, grid: Mapping[str, Any]) -> list[Exception]:
+    """Train one core of the user at every combination, in this process. A run that fails does not end the sweep.
+
+    Returns the errors of the runs that were refused before they began.
+    """
+    refused: list[Exception] = []
     flat = {key: _several(value) for key, value in flattened(grid).items()}
     for values in itertools.product(*flat.values()):
         one = dict(zip(flat, values, strict=True))
@@ -255,8 +280,9 @@ def _sweep_own(core: Core, where: Path, grid: Mapping[str, Any]) -> None:
             train(core, folder=folder, **{"task": plan.task, **one})
         except Exception as error:
             if resume.begun(folder) is None:
-                raise
+                refused.append(error)
             log.warning("%s: %s", folder, first_line(error))
+    return refused
 
 
 def _sweep_named(where: Path, workers: int, grid: Mapping[str, Any]) -> None:

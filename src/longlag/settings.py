@@ -136,7 +136,7 @@ CHOICES = {
 }
 SIZES = ("budget.parameters", "budget.core_parameters")  # only one of them may be set
 EMBEDDINGS = ("fixed", "learned")
-TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned", "tuning"]  # config groups; how was tuned
+TOP = ["model", "task", "trainer", "lag_mode", "logger", "tuned", "tuning", "code"]  # groups; how was tuned; own core
 TEXTS = ("task.prompt", "logger.wandb.project", "logger.wandb.dir")
 MADE = ("model", "task", "lag_mode", "trainer", "optimizer")  # each names a class and its arguments
 SECTIONS = ("validation", "eval", "budget", "runtime")

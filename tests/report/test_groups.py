@@ -21,7 +21,8 @@ def test_a_run_that_is_there_twice_is_no_second_seed(tmp_path, caplog):
         records.write(one, tmp_path / name)
     (kept,) = find([tmp_path])
     assert kept["status"] == "finished"
-    assert ["has the same run as another folder" in message for message in caplog.messages] == [True, True]
+    a, b, c = (tmp_path / name for name in "abc")
+    assert caplog.messages == [f"{left} is left out: it holds the same run as {at}" for left, at in ((a, b), (b, c))]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema": 0}'])

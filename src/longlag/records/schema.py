@@ -172,6 +172,8 @@ class Configuration(TypedDict):
     """Steps between showing an item and asking for it."""
     seed: Count
     """Random seed of the initial weights and of every batch."""
+    code: NotRequired[str | None]
+    """Hash of the source of a core that was given from Python; null without a source, absent for a core of a YAML."""
     stream: AtLeastOne
     """Version of the random streams that batches are drawn from; see `longlag.stream`."""
     batch_size: AtLeastOne

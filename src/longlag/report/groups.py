@@ -71,13 +71,19 @@ def found(folder: Path) -> list[Record]:
 def _once(found: dict[Path, Record]) -> list[Record]:
     """Keep one record for each identity: a finished one if there is one."""
     kept: dict[Any, Record] = {}
-    for path, record in found.items():
+    for record in found.values():
         run = record["config_hash"], record["model"], record["task"]
-        if run in kept:
-            log.warning("%s has the same run as another folder; only one of them counts", shown(path))
-        if run not in kept or record["status"] == "finished":
+        if run not in kept:
             kept[run] = record
+            continue
+        left, counts = (kept[run], record) if record["status"] == "finished" else (record, kept[run])
+        kept[run] = counts
+        log.warning("%s is left out: it holds the same run as %s", _place(left), _place(counts))
     return list(kept.values())
+
+
+def _place(record: Record) -> str:
+    return str(shown(Path(str(record["folder"]))))
 
 
 def _readable(path: Path) -> Iterator[Record]:
