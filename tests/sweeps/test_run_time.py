@@ -1,5 +1,6 @@
 """The seconds of a run are predicted from a few of its steps; the longest runs begin first."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -17,19 +18,23 @@ def test_runs_that_take_equally_long_have_one_key():
         assert run_time.key(compose("lag=10", other)) != one, other
 
 
-def test_prediction_follows_the_settings():
-    """The time of a step is measured, so only its proportions are certain."""
-
-    def ratio(*more: str) -> float:
-        pairs = [(predicted("lag=100", *more), predicted("lag=100")) for _ in range(5)]
-        return sorted(long / short for long, short in pairs)[2]
+def test_prediction_follows_the_settings(monkeypatch: pytest.MonkeyPatch):
+    """With a clock by which every step takes two seconds."""
+    clock = itertools.count(step=2)
+    monkeypatch.setattr(run_time.time, "perf_counter", lambda: float(next(clock)))
+    small = ("model.hidden_size=16", "max_steps=200", "batch_size=32", "eval.lags=[100]", "eval.sequences=96")
+    small += ("validation.every=50", "validation.sequences=96", "lag=100")
 
     def predicted(*overrides: str) -> float:
-        return run_time.predicted(compose("model.hidden_size=16", "max_steps=200", "eval.lags=[100]", *overrides))
+        return run_time.predicted(compose(*small, *overrides))
 
-    assert 5 < ratio("max_steps=2000") < 20
-    assert 3 < ratio("lag=1000", "eval.lags=[1000]") < 30
-    assert ratio("budget.seconds=0.001", "eval.sequences=0") < 0.1
+    test = 2.0  # of 96 sequences: three batches, each a third of a step
+    assert predicted() == pytest.approx(200 * 2 + 4 * 2 + test)
+    assert predicted("max_steps=2000") == pytest.approx(2000 * 2 + 40 * 2 + test)
+    assert predicted("budget.sequences=3200") == pytest.approx(100 * 2 + 2 * 2 + test)
+    assert predicted("eval.sequences=0") == pytest.approx(200 * 2 + 4 * 2)
+    assert predicted("budget.seconds=7") == pytest.approx(7 + test)
+    assert predicted("eval.lags=[100,201]") == pytest.approx(200 * 2 + 4 * 2 + test + test * 202 / 101)
 
 
 def test_few_steps_are_not_worth_it():
