@@ -52,6 +52,6 @@ def test_an_initialisation_that_knows_the_lag_is_marked():
         made = run("lstm", lag=100, **settings)
         return made | {"config": made["config"] | {"model": {"init": init, "t_max": t_max}}}
 
-    assert column(of("chrono", 150.0), of("chrono_agnostic", 150.0)) == ["initialised knowing the lag", None]
-    assert column(of("chrono", 750)) == [None]  # a time scale of its own
-    assert column(of("chrono", 150, **TUNED)) == ["tuned=copy, initialised knowing the lag"]
+    assert column(of("chrono", 150.0), of("chrono_agnostic", 150.0)) == ["knows the lag: chrono up to 1.5 lags", None]
+    assert column(of("chrono", 750)) == ["knows the lag: chrono up to 7.5 lags"]
+    assert column(of("chrono", 150, **TUNED)) == ["tuned=copy, knows the lag: chrono up to 1.5 lags"]

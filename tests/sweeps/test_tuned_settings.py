@@ -275,7 +275,10 @@ def test_what_ships_is_what_its_trials_say():
         shipped = OmegaConf.load(path)
         if path.stem != "none":
             runs = find([results / f"tune_{path.stem}"])
-            found = choose(runs, ["lr"])
+            # gru and lstm had the initialisation that gru_oracle and lstm_oracle have today; lstm_scratch has none such
+            today = {"gru": "gru_oracle", "lstm": "lstm_oracle"}
+            chosen = {model: tuning for model, tuning in choose(runs, ["lr"]).items() if model != "lstm_scratch"}
+            found = {today.get(model, model): tuning for model, tuning in chosen.items()}
             assert shipped.models == {model: tuning.settings for model, tuning in found.items()}
             for model, tuning in found.items():
                 assert shipped.how[model] == tuning.how | {"command": shipped.how[model].command}

@@ -91,6 +91,11 @@ def test_what_no_trial_learned_is_not_chosen(losses: tuple[float, float], learne
     assert len(tuning.how["scores"]) == 2
 
 
+def test_a_setting_that_learned_nothing_is_not_chosen_by_its_luck_at_chance():
+    runs = [trial("lstm", score, lr=lr, loss=loss) for lr, score, loss in ((0.01, 0.1, 1.0), (1e30, 0.14, 1e31))]
+    assert choose(runs, ["lr"])["lstm"].settings == {"lr": 0.01}
+
+
 def test_what_a_run_had_learned_before_it_diverged_does_not_count():
     lost = trial("lstm", 0.9, lr=1.0, loss=0.1) | {"status": "diverged"}
     assert choose([lost, trial("lstm", 0.1, lr=0.1, loss=LN8)], ["lr"])["lstm"].settings == {}

@@ -49,10 +49,12 @@ def matched(run: Record) -> str | None:
 
 
 def oracle(run: Record) -> str | None:
-    """Whether the initialisation was told the lag: chrono with time scales of up to 1.5 lags, as in `lstm_oracle`."""
+    """How the initialisation was told the lag: chrono up to 1.5 lags, as in `lstm_oracle`; None for other schemes."""
     model = run["config"].get("model") or {}
-    knows = model.get("init") == "chrono" and model.get("t_max") == 1.5 * run["lag"]
-    return "initialised knowing the lag" if knows else None
+    longest = model.get("t_max")
+    if model.get("init") != "chrono" or not isinstance(longest, int | float):
+        return None
+    return f"knows the lag: chrono up to {longest / run['lag']:.3g} lags"
 
 
 KINDS = (tuned, matched, oracle)  # what there may be to say of a run, in this order

@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 ENOUGH_SEEDS = 5  # fewer say little about the spread
 INTERVAL, RANGE, FINITE_TEST = "interval", "range", "finite test"  # the kinds of bounds
 IN_WORDS = (
-    "[a, b]: 95% interval (of a single run: what its finite test leaves open); "
+    "[a, b]: 95% interval (of the score of a single run: what its finite test leaves open); "
     f"(a to b): range over fewer than {ENOUGH_SEEDS} runs, or of a median; without bounds: all runs agree"
 )
 ACCURATE = 0.9  # an accuracy horizon reaches as far as this

@@ -109,7 +109,7 @@ class Search:
     @property
     def _reach(self) -> int:
         """The largest lag to try now."""
-        climb = max(CLIMB, 2**self.at_once) * max([self.first_lag, *self._lags(SOLVED)])
+        climb = CLIMB * max([self.first_lag, *self._lags(SOLVED)])
         return min([climb, self.max_lag, *(lag - 1 for lag in self._lags(CENSORED))])
 
     @property

@@ -36,7 +36,9 @@ def in_words(found: dict[str, Any]) -> str:
 
 def horizon(found: dict[str, Any]) -> str:
     """The estimate in words: a number, "at least" the lower end of the interval, or "below" the first lag."""
-    low = found["interval"][0]
+    low, high = found["interval"]
+    if low is None and high is None:
+        return "not known"
     if found["at_least"]:
         return "not known" if low is None else f"at least {low}"
     value = found["memory_horizon"]
@@ -59,9 +61,9 @@ def entries(found: dict[str, Any]) -> list[str]:
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
-    """The results of several searches as a Markdown table, the largest horizon first; those over a setting by it."""
+    """The results of several searches as a Markdown table, by name; those over a setting by its value."""
     rows = zip(names(found), found, strict=True)
-    ordered = sorted(rows, key=lambda row: list(row[1]["over"].values()) if "over" in row[1] else [-_size(row[1])])
+    ordered = sorted(rows, key=lambda row: (list(row[1].get("over", {}).values()), row[0]))
     table = md.table(["model", *COLUMNS], ([md.code(name), *map(md.cell, entries(one))] for name, one in ordered))
     earlier = [one for one in found if one.get("earlier")]
     return table + (EARLIER.format(seconds=earlier[0]["budget"]["seconds"]) if earlier else "")
@@ -80,10 +82,6 @@ def names(found: Sequence[dict[str, Any]], without: str | None = None) -> list[s
 
 def _own(word: str, one: dict[str, Any], common: set[str], without: str | None) -> bool:
     return word not in common and word != f"model={one['model']}" and word.partition("=")[0] != without
-
-
-def _size(found: dict[str, Any]) -> int:
-    return found["memory_horizon"] or found["interval"][0] or 0
 
 
 def _why_censored(found: dict[str, Any]) -> str:

@@ -252,12 +252,14 @@ def _tuning(runs: Sequence[Record], over: Sequence[str]) -> Tuning:
 
 
 def _choice(runs: Sequence[Record], over: Sequence[str]) -> Choice:
-    """What the trials of one model at one lag choose."""
+    """What the trials of one model at one lag choose: the best of the settings that learned something."""
     scores: dict[str, list[float]] = defaultdict(list)
     for run in runs:
         scores[_tried(run, over)].append(tuning_score(run) or 0.0)
-    tried = [Tried(dict(zip(over, json.loads(values), strict=True)), ours) for values, ours in scores.items()]
-    return Choice(sorted(tried, key=lambda one: one.rank), any(map(beat_the_baseline, runs)))
+    learned = {_tried(run, over) for run in runs if beat_the_baseline(run)}
+    tried = {values: Tried(dict(zip(over, json.loads(values), strict=True)), ours) for values, ours in scores.items()}
+    ordered = sorted(tried, key=lambda values: (values not in learned, tried[values].rank))
+    return Choice([tried[values] for values in ordered], bool(learned))
 
 
 def _tried(run: Record, over: Sequence[str]) -> str:
