@@ -112,7 +112,7 @@ class Run:
         return f"<Run {name_of(self.record)}: {self.record['status']}, {self.folder}>"
 
     def __str__(self) -> str:
-        return _printed(summary.table(self.record))
+        return f"{_printed(summary.table(self.record))}\n{self.folder}"
 
     def _repr_html_(self) -> str:
         """The run in a notebook: its table and its lag curve."""

@@ -15,6 +15,7 @@ import pytest
 
 from helpers.command import ENDLESS, TRAIN, start
 from longlag.cli import main
+from longlag.commands.errors import errors_in_one_line
 from longlag.settings import CONF
 from longlag.sweeps.tuning_score import tuning_score
 
@@ -252,3 +253,10 @@ def test_an_old_name_of_a_setting_is_taken_for_one_version(
     assert "budget.give_up_at is now called budget.no_progress_at" in caplog.text
     (stored,) = tmp_path.rglob("record.json")
     assert json.loads(stored.read_text())["config"]["budget"]["no_progress_at"] == 0.5
+
+
+def test_ctrl_c_without_words_says_so(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as ended, errors_in_one_line([]):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "longlag: interrupted\n"

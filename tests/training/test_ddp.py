@@ -180,3 +180,10 @@ def test_a_folder_that_holds_a_run_is_left_alone(alone: Path):
     assert code == 1
     assert "run holds a run already" in said
     assert (alone / records.FILE).read_text() == before
+
+
+def test_a_notebook_is_told_that_ddp_needs_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    interactive = "pytorch_lightning.trainer.connectors.accelerator_connector._IS_INTERACTIVE"
+    monkeypatch.setattr(interactive, True)
+    with pytest.raises(ValueError, match=r"^trainer=ddp does not work in a notebook: use trainer=auto, or put"):
+        make_trainer(compose(*DDP), tmp_path, [])

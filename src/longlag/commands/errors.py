@@ -153,7 +153,7 @@ def errors_in_one_line(words: Sequence[str] | None = None) -> Iterator[None]:
         with terminated_like_ctrl_c():
             yield
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"longlag: {stop or 'interrupted'}\n")
+        sys.stderr.write(f"longlag: {str(stop) or 'interrupted'}\n")
         sys.exit(130)
     except SystemExit as stop:
         if given == "1" and stop.__cause__:

@@ -54,6 +54,10 @@ def make_trainer(cfg: DictConfig, folder: Path, callbacks: list[pl.Callback]) ->
                 plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
             )
     except MisconfigurationException as error:
+        if "interactive environment" in str(error):
+            raise ValueError(
+                "trainer=ddp does not work in a notebook: use trainer=auto, or put the training into a script"
+            ) from None
         raise ValueError(f"trainer: {error}") from error
     if cfg.batch_size % trainer.world_size:
         raise ValueError(f"batch_size={cfg.batch_size} cannot be shared evenly among {trainer.world_size} devices")
